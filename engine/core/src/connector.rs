@@ -1,0 +1,126 @@
+//! Connectors: named kinds, their options, and what a configured one can open.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::error::{Error, Result};
+use crate::format::RecordFormat;
+use crate::schema::SourceSchema;
+use crate::sink::{Sink, SinkOptions};
+use crate::source::SplitSource;
+use crate::table::{TableSchema, TableStore};
+
+/// What a connector can be bound to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// `sources.<id>.read`.
+    Source,
+    /// `sinks.<id>.write`.
+    Sink,
+    /// `tables.<id>.store`.
+    Table,
+}
+
+/// What a pipeline file says about one source.
+#[derive(Debug, Clone)]
+pub struct SourceOptions {
+    /// Id of the source node.
+    pub id: String,
+    /// Name of the pipeline.
+    pub pipeline: String,
+    /// Its declared schema.
+    pub schema: Arc<SourceSchema>,
+}
+
+/// A configured connector: what a profile binds a name to. Opening does the first I/O.
+#[async_trait]
+pub trait Connector: fmt::Debug + Send + Sync {
+    /// Its kind's name.
+    fn kind(&self) -> &'static str;
+    /// How the records of a source over it are encoded, known without I/O.
+    fn record_format(&self) -> RecordFormat {
+        RecordFormat::Json
+    }
+    /// Whether a source over it ends by itself; known without I/O.
+    fn bounded(&self) -> bool {
+        false
+    }
+    /// Problems that can be found without I/O, beyond its options' types: messages for the user.
+    fn problems(&self) -> Vec<String> {
+        Vec::new()
+    }
+    /// Opens it for reading.
+    ///
+    /// # Errors
+    /// `Config` where it cannot be a source; `Environment` where what it names does not exist.
+    async fn source(&self, options: &SourceOptions) -> Result<Box<dyn SplitSource>> {
+        let _ = options;
+        Err(self.cannot("read from", "source"))
+    }
+    /// Opens it for writing rows; called once per worker.
+    ///
+    /// # Errors
+    /// `Config` where it cannot be a sink or does not know an option; `Environment`.
+    async fn sink(&self, options: &SinkOptions) -> Result<Box<dyn Sink>> {
+        let _ = options;
+        Err(self.cannot("written to", "sink"))
+    }
+    /// Opens it as a table's store; called once per process.
+    ///
+    /// # Errors
+    /// `Config` where it cannot be a table's store; `Environment`.
+    async fn table(&self, schema: &TableSchema) -> Result<Arc<dyn TableStore>> {
+        let _ = schema;
+        Err(self.cannot("used as a store", "table"))
+    }
+    /// What [`Role::Source`] and the like say when it cannot be one.
+    fn cannot(&self, verb: &str, role: &str) -> Error {
+        Error::config(format!("`{}` cannot be {verb}: it is not a {role} connector", self.kind()))
+    }
+}
+
+/// A kind of connector: `kinesis`, `file`, ..
+#[derive(Clone)]
+pub struct ConnectorKind {
+    /// The one key under a profile's name.
+    pub name: &'static str,
+    /// One sentence for `list`.
+    pub summary: &'static str,
+    /// What it can be bound to.
+    pub roles: &'static [Role],
+    /// Whether this binary has it; `check` knows the others by name.
+    pub built_in: bool,
+    /// JSON Schema of its options, from the struct that `parse` reads.
+    pub options: fn() -> schemars::Schema,
+    /// Reads its options; the message is for the user.
+    pub parse: fn(serde_json::Value) -> Result<Arc<dyn Connector>, String>,
+}
+
+impl fmt::Debug for ConnectorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectorKind").field("name", &self.name).field("built_in", &self.built_in).finish()
+    }
+}
+
+/// The kinds of connectors a binary knows.
+#[derive(Debug, Clone, Default)]
+pub struct Registry {
+    kinds: Vec<ConnectorKind>,
+}
+
+impl Registry {
+    /// A registry of these kinds, listed in this order.
+    pub fn new(kinds: Vec<ConnectorKind>) -> Self {
+        Self { kinds }
+    }
+    /// All kinds.
+    pub fn kinds(&self) -> &[ConnectorKind] {
+        &self.kinds
+    }
+    /// The kind named `name`.
+    pub fn kind(&self, name: &str) -> Option<&ConnectorKind> {
+        self.kinds.iter().find(|k| k.name == name)
+    }
+}

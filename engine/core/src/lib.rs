@@ -1,0 +1,27 @@
+//! The nouns of Millstream and the traits between its parts; knows Arrow and nothing else of the engine.
+//!
+//! ```text
+//! SplitSource -> RawRecords -> Decoder -> Batch -> Operator ... -> Batch -> Sink | TableStore
+//! ```
+//!
+//! Every other crate speaks in these types. A connector implements [`source::SplitSource`], [`sink::Sink`] or
+//! [`table::TableStore`] and registers a [`connector::ConnectorKind`]; an operator implements
+//! [`operator::Operator`]. None of them knows the runtime that drives it.
+
+pub mod batch;
+pub mod connector;
+pub mod error;
+pub mod format;
+pub mod key;
+pub mod ledger;
+pub mod operator;
+pub mod refusal;
+pub mod schema;
+pub mod sink;
+pub mod source;
+pub mod table;
+pub mod time;
+
+pub use batch::{Batch, Origin};
+pub use error::{Error, ErrorKind, Result};
+pub use time::{EventTime, Tick, Watermark};

@@ -1,0 +1,82 @@
+//! Operators: deterministic state machines over batches and watermarks.
+
+use crate::batch::Batch;
+use crate::error::Result;
+use crate::ledger::Counts;
+use crate::time::{Tick, Watermark};
+
+/// Which of an operator's inputs a batch came by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InPort(pub usize);
+
+/// Which of an operator's outputs a batch leaves by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OutPort(pub usize);
+
+/// What an operator gives: batches by port, and the counts that make the ledger add up.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// In the order given.
+    pub batches: Vec<(OutPort, Batch)>,
+    /// What became of the input rows; the host adds `input` itself.
+    pub counts: Counts,
+}
+
+impl Output {
+    /// Gives a batch; one with no rows is not sent.
+    pub fn give(&mut self, port: OutPort, batch: Batch) {
+        if batch.num_rows() > 0 {
+            self.batches.push((port, batch));
+        }
+    }
+}
+
+/// A deterministic state machine: synchronous, no clock, no I/O, no randomness. One instance per worker, which
+/// sees exactly the rows whose key group belongs to the worker.
+///
+/// What becomes of a row may depend only on its content and on earlier rows of its own split, never on how
+/// splits interleave, how batches are cut, or when a watermark comes.
+pub trait Operator: Send {
+    /// Takes a batch.
+    ///
+    /// # Errors
+    /// Any error ends the pipeline: refused rows are outputs, not errors.
+    fn on_batch(&mut self, port: InPort, batch: Batch, out: &mut Output) -> Result<()>;
+    /// The watermark of the operator's inputs has moved on, after all rows before it were given. Strictly
+    /// increasing.
+    ///
+    /// # Errors
+    /// As `on_batch`.
+    fn on_watermark(&mut self, watermark: Watermark, out: &mut Output) -> Result<()> {
+        let _ = (watermark, out);
+        Ok(())
+    }
+    /// A tick has ended: all rows of it were given. Only for what may depend on time without changing
+    /// final results (early window results, digests).
+    ///
+    /// # Errors
+    /// As `on_batch`.
+    fn on_tick(&mut self, tick: Tick, out: &mut Output) -> Result<()> {
+        let _ = (tick, out);
+        Ok(())
+    }
+    /// Rows taken in and neither given on nor merged yet (the `held` of the ledger).
+    fn held(&self) -> u64 {
+        0
+    }
+    /// Bytes of state, and a count of what it holds, for progress and metrics.
+    fn state_size(&self) -> StateSize {
+        StateSize::default()
+    }
+}
+
+/// How much an operator remembers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StateSize {
+    /// Bytes of memory.
+    pub bytes: usize,
+    /// Keys (ids of a dedup, rows of an upsert, groups of windows).
+    pub keys: usize,
+    /// Windows that may still change.
+    pub open_windows: usize,
+}

@@ -1,0 +1,143 @@
+//! Reading: sources, their splits, and raw records.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::format::RecordFormat;
+use crate::time::EventTime;
+
+/// Names a split within its source: a shard id, a file, a file with its byte range. Stable across restarts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SplitId(pub String);
+
+impl fmt::Display for SplitId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Where in a split a record stands; meaningful only to the connector that made it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Position {
+    /// A byte offset or record number.
+    Offset(u64),
+    /// Anything else, such as a Kinesis sequence number with its sub-sequence number.
+    Text(Arc<str>),
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Offset(n) => write!(f, "{n}"),
+            Self::Text(t) => f.write_str(t),
+        }
+    }
+}
+
+/// The unit of ordered reading.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Split {
+    /// Its name.
+    pub id: SplitId,
+    /// Splits that must be read to their end before this one starts (parents of a Kinesis shard).
+    pub parents: Vec<SplitId>,
+    /// Bytes to read, where that is known: for progress and for balancing.
+    pub size: Option<u64>,
+}
+
+/// One record within a [`RawRecords`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawRecord {
+    /// First byte in the shared buffer.
+    pub start: u32,
+    /// Length in bytes, without a line terminator.
+    pub len: u32,
+    /// Where it stands in its split.
+    pub position: Position,
+    /// When it reached the stream.
+    pub arrived_at: EventTime,
+}
+
+/// A run of records of one split, in the split's order, in one shared buffer (at most 4 GiB).
+#[derive(Debug, Clone, Default)]
+pub struct RawRecords {
+    /// The bytes of all records, and what stands between them.
+    pub buffer: Bytes,
+    /// The records.
+    pub records: Vec<RawRecord>,
+    /// The header line that names the columns, for formats that have one (CSV); the same allocation for
+    /// a whole split, so that a decoder can compare it by pointer.
+    pub header: Option<Bytes>,
+}
+
+impl RawRecords {
+    /// The bytes of record `i`; empty where there is no such record.
+    pub fn bytes(&self, i: usize) -> &[u8] {
+        self.records
+            .get(i)
+            .and_then(|r| self.buffer.get(r.start as usize..r.start as usize + r.len as usize))
+            .unwrap_or_default()
+    }
+    /// Total bytes of its records.
+    pub fn total_bytes(&self) -> u64 {
+        self.records.iter().map(|r| u64::from(r.len)).sum()
+    }
+}
+
+/// What a reader found.
+#[derive(Debug)]
+pub enum Read {
+    /// Records, in order. `upto` covers all of them: a reader opened `after` it gives exactly what follows.
+    Records {
+        /// The records; possibly none where only the position moved on.
+        records: RawRecords,
+        /// Resume point behind the last of them.
+        upto: Position,
+        /// How far behind the stream's end the split now is, where the stream says so.
+        behind: Option<std::time::Duration>,
+    },
+    /// Nothing now; the split is caught up.
+    Idle,
+    /// The split is read to its end and will never have more.
+    Finished,
+}
+
+/// Lists the splits of a stream and opens them. Asked again on a timer unless [`SplitSource::bounded`].
+#[async_trait]
+pub trait SplitSource: Send + Sync {
+    /// All splits not in `finished`, in a stable order. A child is returned only after its parents are in
+    /// `finished`. How an input is cut into splits never depends on the number of workers.
+    ///
+    /// # Errors
+    /// `Environment` where the input does not exist or may not be read; `Unavailable` to be asked again.
+    async fn discover(&self, finished: &BTreeSet<SplitId>) -> Result<Vec<Split>>;
+    /// A reader that begins right behind `after`, or at the split's beginning.
+    ///
+    /// # Errors
+    /// As `discover`.
+    async fn open(&self, split: &Split, after: Option<Position>) -> Result<Box<dyn SplitReader>>;
+    /// Whether the first `discover` names every split there will ever be and each ends with
+    /// [`Read::Finished`]: such an input ends, and its watermark then reaches [`crate::Watermark::COMPLETE`].
+    fn bounded(&self) -> bool;
+    /// Whether the records of a split come in event-time order up to `max_delay`. Where they do not, the
+    /// watermark of a bounded split moves only at its end.
+    fn ordered(&self) -> bool;
+    /// How its records are encoded.
+    fn format(&self) -> RecordFormat;
+}
+
+/// Reads one split in order. Cancel-safe: a dropped `next` loses no record.
+#[async_trait]
+pub trait SplitReader: Send {
+    /// The next run of records; waits for a while where there is none yet, then says [`Read::Idle`].
+    ///
+    /// # Errors
+    /// `Unavailable` to be asked again after a back-off; anything else ends the pipeline.
+    async fn next(&mut self) -> Result<Read>;
+}
