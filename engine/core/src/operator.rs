@@ -80,3 +80,13 @@ pub struct StateSize {
     /// Windows that may still change.
     pub open_windows: usize,
 }
+
+/// A boolean question about rows, compiled from the user's SQL: the rules of `validate`, the statuses of `upsert`.
+pub trait Predicate: Send + Sync {
+    /// Per row, true, false or null.
+    ///
+    /// # Errors
+    /// `Bug` where the rows do not have the schema it was compiled for; `BadRow` where a value makes the
+    /// expression fail (overflow, division by zero).
+    fn evaluate(&self, rows: &arrow::array::RecordBatch) -> Result<arrow::array::BooleanArray>;
+}
