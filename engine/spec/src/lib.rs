@@ -1,5 +1,6 @@
 //! The pipeline language: YAML with places, the typed model, findings, and the editor's JSON Schema.
 
+pub mod codes;
 pub mod diagnostic;
 pub mod model;
 pub mod span;
