@@ -43,6 +43,10 @@ pub trait Connector: fmt::Debug + Send + Sync {
     fn record_format(&self) -> RecordFormat {
         RecordFormat::Json
     }
+    /// Whether its positions are [`crate::source::Position::Offset`]s; else they are text.
+    fn positions_are_offsets(&self) -> bool {
+        true
+    }
     /// Whether a source over it ends by itself; known without I/O.
     fn bounded(&self) -> bool {
         false

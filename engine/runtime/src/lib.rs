@@ -1,1 +1,39 @@
+//! Runs a [`graph::Graph`] on timely dataflow.
+//!
+//! ```text
+//!  clock (worker 0) --ticks, splits, stop--> sources --watermarks--+
+//!                                               |                  v
+//!   reader tasks (tokio) --raw records--> [source host] -> [operator host] .. -> [sink host] --> probe
+//!                                                             |    [table host]      |
+//!                                          writer tasks (tokio) <----- rows ---------+
+//! ```
+//!
+//! Invariants:
+//! 1. One clock: the timely timestamp is the tick, and only the clock on worker 0 makes ticks. Every operator on
+//!    every worker sees every tick, also one without data.
+//! 2. A watermark is a fold of updates that travel as data: the same on every worker at the same tick.
+//! 3. Batches with zero rows are never sent: progress tracking counts rows.
+//! 4. A capability is held for everything that was read and is not yet durable; so the probe behind the sinks says
+//!    what is in flight, and sources stop reading by that.
+//! 5. Nothing but messages connects workers: they may live in several processes.
 
+pub mod clock;
+mod clock_host;
+mod control;
+mod dataflow;
+mod delivery;
+mod envelope;
+pub mod graph;
+mod host;
+pub mod metrics;
+mod reader;
+mod routing;
+pub mod run;
+mod sink_host;
+mod source;
+mod source_host;
+mod table_host;
+mod writer;
+
+pub use graph::Graph;
+pub use run::{RunOptions, Running, start};

@@ -1,0 +1,159 @@
+//! The one clock: makes ticks on worker 0, and with them hands out splits and passes on commands.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::time::Duration;
+
+use millstream_core::error::{Error, ErrorKind};
+use millstream_core::source::{Split, SplitSource};
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::Scope;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::progress::frontier::MutableAntichain;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::control::Control;
+use crate::dataflow::{Addressed, WorkerContext};
+use crate::host::Controls;
+use crate::metrics::lock;
+use crate::run::Command;
+
+/// How often an unbounded source is asked for new splits.
+const DISCOVER_EVERY: Duration = Duration::from_secs(10);
+
+/// What a discovery task found: all splits of a source it did not name before.
+#[derive(Debug)]
+struct Discovered {
+    source: usize,
+    splits: Result<Vec<Split>, Error>,
+    all: bool,
+}
+
+struct ClockHost {
+    /// Taken away at the end: no more ticks.
+    capability: Option<Capability<u64>>,
+    last: Option<u64>,
+    discovered: UnboundedReceiver<Discovered>,
+    /// Splits handed out, by source: the next goes to worker `count % workers`.
+    handed_out: BTreeMap<usize, usize>,
+    ctx: Rc<WorkerContext>,
+}
+
+/// Puts the clock into the dataflow; its messages still have to be exchanged to the workers they are for.
+pub(crate) fn host<'s>(scope: Scope<'s, u64>, ctx: &Rc<WorkerContext>) -> Controls<'s> {
+    let mut builder = OperatorBuilder::new("clock".to_owned(), scope);
+    let (output, stream) = builder.new_output::<Vec<Addressed>>();
+    let activator = scope.activator_for(builder.operator_info().address);
+    let (found, discovered) = unbounded_channel();
+    if ctx.index == 0 {
+        for (source, splits) in &ctx.shared.opened.sources {
+            ctx.shared.tokio.spawn(discover(*source, splits.clone(), found.clone()));
+        }
+    }
+    let ctx = ctx.clone();
+    builder.build(move |mut capabilities| {
+        let mut output: OutputBuilder<u64, CapacityContainerBuilder<Vec<Addressed>>> = OutputBuilder::from(output);
+        let capability = capabilities.pop().filter(|_| ctx.index == 0);
+        let mut clock = ClockHost { capability, last: None, discovered, handed_out: BTreeMap::new(), ctx };
+        move |_: &[MutableAntichain<u64>]| {
+            if let Some((tick, messages)) = clock.tick() {
+                if let Some(capability) = &clock.capability {
+                    let at = capability.delayed(&tick);
+                    let mut session = output.activate();
+                    let mut session = session.session_with_builder(&at);
+                    messages.into_iter().for_each(|m| session.give(m));
+                }
+                clock.pass(tick);
+            }
+            if clock.capability.is_some() {
+                activator.activate_after(clock.until_next());
+            }
+        }
+    });
+    stream
+}
+
+impl ClockHost {
+    fn tick_micros(&self) -> u64 {
+        self.ctx.shared.options.tick_ms * 1000
+    }
+
+    fn until_next(&self) -> Duration {
+        Duration::from_micros(self.tick_micros() - self.ctx.now() % self.tick_micros())
+    }
+
+    /// The messages of the tick that is due, if one is.
+    fn tick(&mut self) -> Option<(u64, Vec<Addressed>)> {
+        self.capability.as_ref()?;
+        let now = self.ctx.now() / self.tick_micros();
+        if self.last.is_some_and(|last| now <= last) {
+            return None;
+        }
+        let mut messages = vec![Control::Tick];
+        while let Ok(found) = self.discovered.try_recv() {
+            messages.extend(self.hand_out(found));
+        }
+        for command in lock(&self.ctx.shared.commands).iter() {
+            messages.push(match command {
+                Command::Stop => Control::Stop,
+                Command::Advance(to) => Control::Advance(*to),
+            });
+        }
+        let to_all = messages.into_iter().flat_map(|m| (0..self.ctx.peers).map(move |w| (w, m.clone())));
+        Some((now, to_all.collect()))
+    }
+
+    fn hand_out(&mut self, found: Discovered) -> Option<Control> {
+        match found.splits {
+            Ok(splits) => {
+                let count = self.handed_out.entry(found.source).or_default();
+                let splits = splits.into_iter().map(|s| {
+                    let worker = *count % self.ctx.peers;
+                    *count += 1;
+                    (s, worker)
+                });
+                Some(Control::Splits { source: found.source, splits: splits.collect(), all: found.all })
+            }
+            Err(e) => {
+                self.ctx.shared.failure.set(&self.ctx.node_id(found.source), e);
+                None
+            }
+        }
+    }
+
+    /// Moves on behind `tick`; gives up the capability when there is nothing left to do.
+    fn pass(&mut self, tick: u64) {
+        self.last = Some(tick);
+        let stopped = lock(&self.ctx.shared.commands).drain(..).any(|c| matches!(c, Command::Stop));
+        if stopped || self.ctx.ended.get() {
+            self.capability = None;
+        } else if let Some(capability) = &mut self.capability {
+            capability.downgrade(&(tick + 1));
+        }
+    }
+}
+
+/// Asks a source for its splits: once if it is bounded, else again and again.
+async fn discover(source: usize, splits: std::sync::Arc<dyn SplitSource>, to: UnboundedSender<Discovered>) {
+    let all = splits.bounded();
+    let mut known = BTreeSet::new();
+    loop {
+        let found = match splits.discover(&BTreeSet::new()).await {
+            Err(e) if e.kind() == ErrorKind::Unavailable => {
+                tracing::warn!("splits cannot be listed now: {e}");
+                None
+            }
+            Err(e) => Some(Err(e)),
+            Ok(found) => Some(Ok(found.into_iter().filter(|s| known.insert(s.id.clone())).collect::<Vec<_>>())),
+        };
+        if let Some(splits) = found {
+            let end = splits.is_err() || all;
+            if to.send(Discovered { source, splits, all }).is_err() || end {
+                return;
+            }
+        }
+        tokio::time::sleep(DISCOVER_EVERY).await;
+    }
+}

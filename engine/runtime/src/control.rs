@@ -1,0 +1,93 @@
+//! What travels beside the rows: ticks, splits, stop, and watermark updates.
+
+use std::collections::BTreeMap;
+
+use millstream_core::source::Split;
+use millstream_core::time::{EventTime, Watermark};
+use serde::{Deserialize, Serialize};
+
+/// A message to every worker, as data at a tick.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Control {
+    /// A tick began. Also what makes every operator see it.
+    Tick,
+    /// Splits of a source, each with the worker that reads it. `all` says that there will be no others.
+    Splits { source: usize, splits: Vec<(Split, usize)>, all: bool },
+    /// Sources stop reading. Watermarks stay where they are.
+    Stop,
+    /// Sources' watermarks move at least here, whatever their rows said (inline tests).
+    Advance(EventTime),
+    /// What one worker has of one source.
+    Watermark(WatermarkUpdate),
+}
+
+/// The least watermark of a source over the splits of one worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct WatermarkUpdate {
+    pub(crate) source: usize,
+    pub(crate) worker: usize,
+    /// `None` while all its splits are idle: it then holds nothing back.
+    pub(crate) watermark: Option<Watermark>,
+}
+
+/// The pure, monotone fold of watermark updates: the same on every worker.
+#[derive(Debug, Clone)]
+pub(crate) struct WatermarkFold {
+    workers: usize,
+    /// Per source, per worker that has spoken, the last update.
+    latest: BTreeMap<usize, BTreeMap<usize, Option<Watermark>>>,
+    /// Per source, the greatest watermark so far: an idle split that wakes up does not take it back.
+    reached: BTreeMap<usize, Watermark>,
+}
+
+impl WatermarkFold {
+    pub(crate) fn new(workers: usize) -> Self {
+        Self { workers, latest: BTreeMap::new(), reached: BTreeMap::new() }
+    }
+
+    pub(crate) fn apply(&mut self, update: WatermarkUpdate) {
+        let of_source = self.latest.entry(update.source).or_default();
+        of_source.insert(update.worker, update.watermark);
+        if of_source.len() < self.workers {
+            return;
+        }
+        // All idle: the watermark holds.
+        if let Some(least) = of_source.values().flatten().min() {
+            let reached = self.reached.entry(update.source).or_insert(Watermark::START);
+            *reached = (*reached).max(*least);
+        }
+    }
+
+    /// The watermark of a source.
+    pub(crate) fn of(&self, source: usize) -> Watermark {
+        self.reached.get(&source).copied().unwrap_or(Watermark::START)
+    }
+
+    /// The least watermark of several sources; of none, complete.
+    pub(crate) fn least(&self, sources: &[usize]) -> Watermark {
+        sources.iter().map(|s| self.of(*s)).min().unwrap_or(Watermark::COMPLETE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn update(worker: usize, at: Option<i64>) -> WatermarkUpdate {
+        WatermarkUpdate { source: 0, worker, watermark: at.map(|t| Watermark(EventTime(t))) }
+    }
+
+    #[test]
+    fn a_watermark_is_the_least_of_all_workers_and_never_goes_back() {
+        let mut fold = WatermarkFold::new(2);
+        fold.apply(update(0, Some(10)));
+        assert_eq!(fold.of(0), Watermark::START, "worker 1 has not spoken");
+        fold.apply(update(1, Some(5)));
+        assert_eq!(fold.of(0), Watermark(EventTime(5)));
+        fold.apply(update(1, None));
+        assert_eq!(fold.of(0), Watermark(EventTime(10)), "an idle worker holds nothing back");
+        fold.apply(update(0, None));
+        fold.apply(update(1, Some(7)));
+        assert_eq!(fold.of(0), Watermark(EventTime(10)), "waking up takes nothing back");
+    }
+}

@@ -1,0 +1,257 @@
+//! Builds the dataflow of a graph on every worker, and drives it to its end.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use millstream_core::error::{Error, Result};
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::probe::Handle as ProbeHandle;
+use timely::dataflow::operators::{Concatenate, Exchange, Probe};
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::Scope;
+use timely::progress::frontier::MutableAntichain;
+use timely::worker::Worker;
+
+use crate::control::{Control, WatermarkFold};
+use crate::graph::{NodeKind, Routing, Stage};
+use crate::host::{self, Batches, Controls, Place};
+use crate::run::{PARK, Shared};
+use crate::{clock_host, sink_host, source_host, table_host};
+
+/// A control message and the worker it is for.
+pub(crate) type Addressed = (usize, Control);
+
+/// What all operators of one worker share.
+pub(crate) struct WorkerContext {
+    pub(crate) index: usize,
+    pub(crate) peers: usize,
+    pub(crate) shared: Arc<Shared>,
+    /// Behind every sink.
+    pub(crate) probe: ProbeHandle<u64>,
+    /// Watermarks as this worker has heard them.
+    pub(crate) fold: RefCell<WatermarkFold>,
+    /// All sources have been read to their end, everywhere.
+    pub(crate) ended: Cell<bool>,
+    /// Ticks that began here and are not complete, with when they began.
+    open_ticks: RefCell<VecDeque<(u64, u64)>>,
+    /// Bytes of records given at a tick that is not complete, oldest first, and their sum.
+    in_flight: RefCell<(VecDeque<(u64, u64)>, u64)>,
+}
+
+impl WorkerContext {
+    fn new(worker: &Worker, shared: Arc<Shared>) -> Self {
+        Self {
+            index: worker.index(),
+            peers: worker.peers(),
+            shared,
+            probe: ProbeHandle::new(),
+            fold: RefCell::new(WatermarkFold::new(worker.peers())),
+            ended: Cell::new(false),
+            open_ticks: RefCell::default(),
+            in_flight: RefCell::default(),
+        }
+    }
+
+    /// Wall-clock microseconds.
+    pub(crate) fn now(&self) -> u64 {
+        self.shared.options.clock.micros()
+    }
+
+    /// The id of a node, for names and errors.
+    pub(crate) fn node_id(&self, node: usize) -> String {
+        self.shared.graph.nodes.get(node).map(|n| n.id.clone()).unwrap_or_default()
+    }
+
+    /// Whether sources of this worker may read on.
+    pub(crate) fn has_room(&self) -> bool {
+        self.in_flight.borrow().1 < self.shared.options.max_in_flight
+    }
+
+    /// Bytes were given at `tick`.
+    pub(crate) fn sent(&self, tick: u64, bytes: u64) {
+        let mut in_flight = self.in_flight.borrow_mut();
+        in_flight.1 += bytes;
+        match in_flight.0.back_mut() {
+            Some((last, sum)) if *last == tick => *sum += bytes,
+            _ => in_flight.0.push_back((tick, bytes)),
+        }
+    }
+
+    /// Looks at the probe: which ticks are complete, and so what is no longer in flight.
+    fn observe(&self) {
+        let metrics = &self.shared.metrics;
+        let mut open = self.open_ticks.borrow_mut();
+        let mut completed = None;
+        let now = if open.is_empty() { 0 } else { self.now() };
+        while let Some((tick, began)) = open.front().copied()
+            && !self.probe.less_equal(&tick)
+        {
+            open.pop_front();
+            completed = Some(tick);
+            metrics.tick_took(now.saturating_sub(began));
+        }
+        let mut in_flight = self.in_flight.borrow_mut();
+        while let Some((tick, bytes)) = in_flight.0.front().copied()
+            && !self.probe.less_equal(&tick)
+        {
+            in_flight.0.pop_front();
+            in_flight.1 -= bytes;
+        }
+        if let Some(tick) = completed {
+            metrics.set_completed_tick(self.index, tick);
+            metrics.set_in_flight(self.index, in_flight.1);
+        }
+    }
+}
+
+/// Runs the dataflow on all workers of this process until it ends or fails.
+pub(crate) fn execute(shared: &Arc<Shared>) -> Result<()> {
+    let workers = shared.options.workers;
+    let config = if workers == 1 { timely::Config::thread() } else { timely::Config::process(workers) };
+    let for_workers = shared.clone();
+    let guards = timely::execute(config, move |worker| run_worker(worker, &for_workers))
+        .map_err(|e| Error::bug(format!("the dataflow cannot start: {e}")))?;
+    for ended in guards.join() {
+        ended.map_err(|e| Error::bug(format!("a worker thread panicked: {e}")))?;
+    }
+    Ok(())
+}
+
+fn run_worker(worker: &mut Worker, shared: &Arc<Shared>) {
+    let ctx = Rc::new(WorkerContext::new(worker, shared.clone()));
+    let built = worker.dataflow::<u64, _, _>(|scope| build(scope, &ctx));
+    if let Err(e) = built {
+        shared.failure.set("engine", e);
+    }
+    while worker.has_dataflows() && !shared.failure.is_set() {
+        worker.step_or_park(Some(PARK));
+        ctx.observe();
+    }
+    for dataflow in worker.installed_dataflows() {
+        worker.drop_dataflow(dataflow);
+    }
+}
+
+/// Streams of a node's ports.
+type Ports<'s> = Vec<Batches<'s>>;
+
+fn build(scope: Scope<'_, u64>, ctx: &Rc<WorkerContext>) -> Result<()> {
+    let graph = ctx.shared.graph.clone();
+    let clock = clock_host::host(scope, ctx).exchange(|(worker, _): &Addressed| *worker as u64);
+    let mut controls = vec![clock.clone()];
+    let mut ports: BTreeMap<usize, Ports<'_>> = BTreeMap::new();
+    for (i, node) in graph.nodes.iter().enumerate() {
+        if let NodeKind::Source(source) = &node.kind {
+            let (streams, updates) = source_host::host(scope, ctx, i, source, clock.clone())?;
+            ports.insert(i, streams);
+            controls.push(updates.exchange(|(worker, _): &Addressed| *worker as u64));
+        }
+    }
+    let control = scope.concatenate(controls);
+    coordinate(scope, ctx, control.clone());
+    for (i, node) in graph.nodes.iter().enumerate() {
+        let mut inputs = Vec::new();
+        for from in &node.inputs {
+            let stream = ports.get(&from.node).and_then(|p| p.get(from.port)).cloned();
+            inputs.push(stream.ok_or_else(|| Error::bug(format!("`{}` reads a port that is not there", node.id)))?);
+        }
+        let streams = match &node.kind {
+            NodeKind::Source(_) => continue,
+            NodeKind::Operator(stages) => operator(scope, ctx, i, stages, inputs, &control)?,
+            NodeKind::Upsert(upsert) => {
+                let routed = inputs.into_iter().zip(upsert.routing.iter().cloned()).collect();
+                table_host::host(scope, ctx, i, upsert, routed, control.clone())?
+            }
+            NodeKind::Sink(sink) => match &sink.before {
+                None => {
+                    let routed = inputs.into_iter().map(|s| (s, sink.routing.clone())).collect();
+                    vec![sink_host::host(scope, ctx, i, sink, routed, true)?]
+                }
+                Some(make) => {
+                    let routed = inputs.into_iter().map(|s| (s, Routing::Single)).collect();
+                    let place = Place { node: i, first: true, last: false };
+                    let digests = host::host(scope, ctx, place, routed, control.clone(), 1, make()?);
+                    let routed = digests.into_iter().map(|s| (s, Routing::Local)).collect();
+                    vec![sink_host::host(scope, ctx, i, sink, routed, false)?]
+                }
+            },
+        };
+        ports.insert(i, streams);
+    }
+    // What nobody reads ends at the probe; it sees the frontiers of all nodes before through these.
+    for (i, streams) in ports {
+        for (port, stream) in streams.into_iter().enumerate() {
+            let read = graph.readers(crate::graph::PortRef { node: i, port }).next().is_some();
+            if !read {
+                stream.probe_with(&ctx.probe);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The stages of a node in sequence. Ports other than the main one collect what any stage gives.
+fn operator<'s>(
+    scope: Scope<'s, u64>,
+    ctx: &Rc<WorkerContext>,
+    node: usize,
+    stages: &[Stage],
+    inputs: Vec<Batches<'s>>,
+    control: &Controls<'s>,
+) -> Result<Ports<'s>> {
+    let ports = ctx.shared.graph.nodes.get(node).map_or(0, |n| n.ports.len());
+    let mut collected: Vec<Vec<Batches<'s>>> = (0..ports).map(|_| Vec::new()).collect();
+    let mut current = inputs;
+    for (s, stage) in stages.iter().enumerate() {
+        let place = Place { node, first: s == 0, last: s + 1 == stages.len() };
+        let routings = stage.routing.iter().cloned().chain(std::iter::repeat(Routing::Local));
+        let routed = current.drain(..).zip(routings).collect();
+        let outputs = host::host(scope, ctx, place, routed, control.clone(), ports.max(1), (stage.make)()?);
+        for (port, stream) in outputs.into_iter().enumerate() {
+            if port == 0 && !place.last {
+                current.push(stream);
+            } else if let Some(streams) = collected.get_mut(port) {
+                streams.push(stream);
+            }
+        }
+    }
+    Ok(collected.into_iter().map(|streams| scope.concatenate(streams)).collect())
+}
+
+/// Follows the control stream on each worker: what watermarks it has heard of, when ticks began, whether all
+/// sources have ended.
+fn coordinate<'s>(scope: Scope<'s, u64>, ctx: &Rc<WorkerContext>, control: Controls<'s>) {
+    let mut builder = OperatorBuilder::new("coordinator".to_owned(), scope);
+    let mut input = builder.new_input(control, Pipeline);
+    let ctx = ctx.clone();
+    let sources: Vec<usize> = ctx.shared.graph.nodes.iter().enumerate()
+        .filter(|(_, n)| matches!(n.kind, NodeKind::Source(_)))
+        .map(|(i, _)| i)
+        .collect();
+    builder.build(move |_| {
+        move |_: &[MutableAntichain<u64>]| {
+            input.for_each(|capability, messages| {
+                for (_, message) in messages.drain(..) {
+                    match message {
+                        Control::Tick => {
+                            ctx.open_ticks.borrow_mut().push_back((*capability.time(), ctx.now()));
+                        }
+                        Control::Watermark(update) => ctx.fold.borrow_mut().apply(update),
+                        _ => {}
+                    }
+                }
+            });
+            let fold = ctx.fold.borrow();
+            for source in &sources {
+                if let Some(m) = ctx.shared.metrics.node(*source) {
+                    m.set_watermark(ctx.index, fold.of(*source));
+                }
+            }
+            if !sources.is_empty() && fold.least(&sources).is_complete() {
+                ctx.ended.set(true);
+            }
+        }
+    });
+}

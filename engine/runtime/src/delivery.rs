@@ -1,0 +1,196 @@
+//! Gets rows into a sink or a table: tries again, backs off, gives up, as the pipeline file says.
+
+use std::time::Duration;
+
+use arrow::array::UInt32Array;
+use millstream_core::batch::Batch;
+use millstream_core::error::{Error, ErrorKind, Result};
+use millstream_core::format::Reason;
+use millstream_core::sink::{BadRow, Delivery, Outage, Outcome, Sink};
+use millstream_core::table::{PutOutcome, TableRows, TableStore};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::clock::Clock;
+
+/// What became of a batch.
+#[derive(Debug, Default)]
+pub(crate) struct Delivered {
+    /// Rows the sink has.
+    pub(crate) written: u64,
+    /// Rows dropped by `bad_row: drop`.
+    pub(crate) dropped: u64,
+    /// Rows to route to the `failed` port: index in the batch and why.
+    pub(crate) failed: Vec<(usize, Reason)>,
+}
+
+/// Paces attempts and says when to give up.
+pub(crate) struct Attempts<'a> {
+    delivery: &'a Delivery,
+    clock: &'a dyn Clock,
+    began: u64,
+    pause: Duration,
+    count: u64,
+}
+
+impl<'a> Attempts<'a> {
+    pub(crate) fn new(delivery: &'a Delivery, clock: &'a dyn Clock) -> Self {
+        Self { delivery, clock, began: clock.micros(), pause: delivery.backoff, count: 0 }
+    }
+
+    /// Waits before the next attempt; `false` where the rows are to be given up instead.
+    pub(crate) async fn again(&mut self, what: &str, why: &str) -> bool {
+        let tried = Duration::from_micros(self.clock.micros().saturating_sub(self.began));
+        if self.delivery.outage != Outage::Block && tried >= self.delivery.give_up_after {
+            return false;
+        }
+        self.count += 1;
+        if self.count == 1 || self.count.is_power_of_two() {
+            tracing::warn!(attempt = self.count, "{what} did not take rows and is tried again: {why}");
+        }
+        // Half fixed, half spread by a hash: clients that failed together do not come back together.
+        let spread = xxh3_64(&[self.began.to_le_bytes(), self.count.to_le_bytes()].concat()) % 1000;
+        tokio::time::sleep(self.pause / 2 + self.pause.mul_f64(spread as f64 / 2000.0)).await;
+        self.pause = (self.pause * 2).min(self.delivery.max_backoff);
+        true
+    }
+
+    pub(crate) fn unavailable(&self, what: &str, why: &str) -> Error {
+        let tried = Duration::from_micros(self.clock.micros().saturating_sub(self.began));
+        Error::unavailable(format!("{what} was tried for {}s and did not take rows: {why}", tried.as_secs()))
+    }
+}
+
+/// Whether an error may pass by itself.
+pub(crate) fn passing(e: &Error) -> bool {
+    matches!(e.kind(), ErrorKind::Unavailable | ErrorKind::Indeterminate)
+}
+
+/// Writes a batch to a sink until every row is written, refused or given up.
+pub(crate) async fn deliver(
+    sink: &mut dyn Sink,
+    batch: &Batch,
+    delivery: &Delivery,
+    clock: &dyn Clock,
+    what: &str,
+) -> Result<Delivered> {
+    let mut attempts = Attempts::new(delivery, clock);
+    let mut delivered = Delivered::default();
+    // Indices into `batch` of the rows that still have to go.
+    let mut left: Vec<u32> = (0..batch.num_rows() as u32).collect();
+    let mut rows = batch.clone();
+    loop {
+        let why = match sink.write(&rows).await {
+            Ok(outcomes) => {
+                if outcomes.len() != left.len() {
+                    return Err(Error::bug(format!("{what} gave {} outcomes for {} rows", outcomes.len(), left.len())));
+                }
+                let mut retry = Vec::new();
+                let mut why = String::new();
+                for (outcome, row) in outcomes.into_iter().zip(std::mem::take(&mut left)) {
+                    match outcome {
+                        Outcome::Done => delivered.written += 1,
+                        Outcome::Refused(reason) => refuse(&mut delivered, delivery, what, row as usize, reason)?,
+                        Outcome::Retry(reason) => {
+                            retry.push(row);
+                            why = reason;
+                        }
+                    }
+                }
+                left = retry;
+                if left.is_empty() {
+                    return Ok(delivered);
+                }
+                rows = batch.take(&UInt32Array::from(left.clone()))?;
+                why
+            }
+            Err(e) if passing(&e) => e.to_string(),
+            Err(e) => return Err(e),
+        };
+        if !attempts.again(what, &why).await {
+            if delivery.outage == Outage::Fail {
+                return Err(attempts.unavailable(what, &why));
+            }
+            let reason = Reason { rule: "unavailable".into(), text: attempts.unavailable(what, &why).to_string() };
+            delivered.failed.extend(left.iter().map(|r| (*r as usize, reason.clone())));
+            return Ok(delivered);
+        }
+    }
+}
+
+fn refuse(to: &mut Delivered, delivery: &Delivery, what: &str, row: usize, reason: String) -> Result<()> {
+    match delivery.bad_row {
+        BadRow::Route => to.failed.push((row, Reason { rule: "refused".into(), text: reason })),
+        BadRow::Drop => to.dropped += 1,
+        BadRow::Fail => return Err(Error::new(ErrorKind::BadRow, format!("{what} refused a row: {reason}"))),
+    }
+    Ok(())
+}
+
+/// Puts rows to a table until every one has a final outcome. Rows given up come back as `Refused`; so do rows
+/// that `bad_row` routes.
+pub(crate) async fn put(
+    store: &dyn TableStore,
+    rows: &TableRows,
+    delivery: &Delivery,
+    clock: &dyn Clock,
+    what: &str,
+) -> Result<Vec<PutOutcome>> {
+    let mut attempts = Attempts::new(delivery, clock);
+    let mut finals: Vec<Option<PutOutcome>> = vec![None; rows.versions.len()];
+    let mut left: Vec<usize> = (0..rows.versions.len()).collect();
+    let mut current = rows.clone();
+    loop {
+        let why = match store.put(&current).await {
+            Ok(outcomes) => {
+                if outcomes.len() != left.len() {
+                    return Err(Error::bug(format!("{what} gave {} outcomes for {} rows", outcomes.len(), left.len())));
+                }
+                let mut retry = Vec::new();
+                let mut why = String::new();
+                for (outcome, row) in outcomes.into_iter().zip(std::mem::take(&mut left)) {
+                    match outcome {
+                        PutOutcome::Retry(reason) => {
+                            retry.push(row);
+                            why = reason;
+                        }
+                        PutOutcome::Refused(reason) if delivery.bad_row == BadRow::Fail => {
+                            return Err(Error::new(ErrorKind::BadRow, format!("{what} refused a row: {reason}")));
+                        }
+                        outcome => set(&mut finals, row, outcome),
+                    }
+                }
+                left = retry;
+                if left.is_empty() {
+                    return Ok(finals.into_iter().flatten().collect());
+                }
+                current = select(rows, &left)?;
+                why
+            }
+            Err(e) if passing(&e) => e.to_string(),
+            Err(e) => return Err(e),
+        };
+        if !attempts.again(what, &why).await {
+            if delivery.outage == Outage::Fail {
+                return Err(attempts.unavailable(what, &why));
+            }
+            let reason = attempts.unavailable(what, &why).to_string();
+            left.iter().for_each(|row| set(&mut finals, *row, PutOutcome::Refused(reason.clone())));
+            return Ok(finals.into_iter().flatten().collect());
+        }
+    }
+}
+
+fn set(finals: &mut [Option<PutOutcome>], row: usize, outcome: PutOutcome) {
+    if let Some(slot) = finals.get_mut(row) {
+        *slot = Some(outcome);
+    }
+}
+
+fn select(rows: &TableRows, left: &[usize]) -> Result<TableRows> {
+    let indices = UInt32Array::from(left.iter().map(|i| *i as u32).collect::<Vec<_>>());
+    Ok(TableRows {
+        rows: arrow::compute::take_record_batch(&rows.rows, &indices)?,
+        versions: left.iter().filter_map(|i| rows.versions.get(*i).copied()).collect(),
+        stamps: left.iter().filter_map(|i| rows.stamps.get(*i).cloned()).collect(),
+    })
+}

@@ -1,0 +1,111 @@
+//! Reader tasks: one per open split, on tokio, feeding a source operator on its worker thread.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use millstream_core::error::{Error, ErrorKind};
+use millstream_core::source::{RawRecords, Read, Split, SplitSource};
+use timely::scheduling::SyncActivator;
+use tokio::sync::{Semaphore, mpsc};
+
+/// How many splits of a bounded source one worker reads at a time: enough to hide the disk, few enough to bound
+/// buffers.
+pub(crate) const OPEN_SPLITS: usize = 4;
+
+/// What a reader tells its source operator.
+#[derive(Debug)]
+pub(crate) enum FromReader {
+    /// Records of the split with this number, and milliseconds behind the stream's end.
+    Records(usize, RawRecords, Option<Duration>),
+    /// The split is caught up.
+    Idle(usize),
+    /// The split is read to its end.
+    Finished(usize),
+    /// It cannot be read.
+    Failed(usize, Error),
+}
+
+/// Sends to a source operator and wakes its worker.
+#[derive(Clone)]
+pub(crate) struct ReaderSender {
+    pub(crate) channel: mpsc::Sender<FromReader>,
+    pub(crate) activator: Arc<SyncActivator>,
+}
+
+impl ReaderSender {
+    /// Waits while the operator has enough: this is how back-pressure reaches the reader. `false` once the
+    /// operator is gone.
+    async fn send(&self, message: FromReader) -> bool {
+        let sent = self.channel.send(message).await.is_ok();
+        sent && self.activator.activate().is_ok()
+    }
+}
+
+/// Reads a split to its end, or until the operator is gone.
+pub(crate) async fn read(
+    source: Arc<dyn SplitSource>,
+    split: Split,
+    number: usize,
+    permits: Option<Arc<Semaphore>>,
+    to: ReaderSender,
+) {
+    let _permit = match &permits {
+        Some(p) => p.acquire().await.ok(),
+        None => None,
+    };
+    let mut pause = Pause::default();
+    let mut reader = loop {
+        match source.open(&split, None).await {
+            Ok(reader) => break reader,
+            Err(e) if e.kind() == ErrorKind::Unavailable => pause.wait(&split, &e).await,
+            Err(e) => {
+                to.send(FromReader::Failed(number, e)).await;
+                return;
+            }
+        }
+    };
+    loop {
+        let message = match reader.next().await {
+            Ok(Read::Records { records, upto: _, behind }) => {
+                pause = Pause::default();
+                if records.records.is_empty() {
+                    continue;
+                }
+                FromReader::Records(number, records, behind)
+            }
+            Ok(Read::Idle) => FromReader::Idle(number),
+            Ok(Read::Finished) => {
+                to.send(FromReader::Finished(number)).await;
+                return;
+            }
+            Err(e) if e.kind() == ErrorKind::Unavailable => {
+                pause.wait(&split, &e).await;
+                continue;
+            }
+            Err(e) => {
+                to.send(FromReader::Failed(number, e)).await;
+                return;
+            }
+        };
+        if !to.send(message).await {
+            return;
+        }
+    }
+}
+
+/// Doubling pauses between attempts to read.
+struct Pause(Duration);
+
+impl Default for Pause {
+    fn default() -> Self {
+        Self(Duration::from_millis(100))
+    }
+}
+
+impl Pause {
+    async fn wait(&mut self, split: &Split, why: &Error) {
+        tracing::warn!(split = %split.id, "cannot be read now and is tried again: {why}");
+        tokio::time::sleep(self.0).await;
+        self.0 = (self.0 * 2).min(Duration::from_secs(30));
+    }
+}

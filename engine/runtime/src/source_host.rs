@@ -1,0 +1,265 @@
+//! Hosts a source: hands its splits to reader tasks, gives what they read at the current tick, and tells all
+//! workers how far its splits have come.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use millstream_core::error::{Error, Result};
+use millstream_core::source::{Split, SplitSource};
+use millstream_core::time::{Watermark, micros};
+use timely::container::{CapacityContainerBuilder, NoopBuilder};
+use timely::dataflow::Scope;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::progress::frontier::MutableAntichain;
+use timely::scheduling::Activator;
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::control::{Control, WatermarkUpdate};
+use crate::dataflow::{Addressed, WorkerContext};
+use crate::envelope::Envelope;
+use crate::graph::SourceNode;
+use crate::host::{Batches, Controls};
+use crate::reader::{self, FromReader, OPEN_SPLITS, ReaderSender};
+use crate::source::SourceWorker;
+
+/// Bytes of records given before other operators get their turn.
+const TURN_BYTES: u64 = 2 << 20;
+
+struct SourceHost {
+    node: usize,
+    ctx: Rc<WorkerContext>,
+    worker: SourceWorker,
+    splits: Arc<dyn SplitSource>,
+    bounded: bool,
+    idle_after: u64,
+    /// For the current tick: one per output, the last for watermark updates. Empty before the first tick and
+    /// after the last.
+    capabilities: Vec<Capability<u64>>,
+    outputs: Vec<OutputBuilder<u64, NoopBuilder<Envelope>>>,
+    updates: OutputBuilder<u64, CapacityContainerBuilder<Vec<Addressed>>>,
+    from_readers: mpsc::Receiver<FromReader>,
+    to_readers: ReaderSender,
+    permits: Option<Arc<Semaphore>>,
+    tasks: tokio::task::JoinSet<()>,
+    /// The source will have no other splits.
+    all_known: bool,
+    /// Splits were handed out, to this worker or another.
+    assigned: bool,
+    next_split: usize,
+    stopped: bool,
+    told: Option<Option<Watermark>>,
+    activator: Activator,
+}
+
+/// Puts a source into the dataflow: the streams of its ports, and its watermark updates.
+pub(crate) fn host<'s>(
+    scope: Scope<'s, u64>,
+    ctx: &Rc<WorkerContext>,
+    node: usize,
+    source: &SourceNode,
+    clock: Controls<'s>,
+) -> Result<(Vec<Batches<'s>>, Controls<'s>)> {
+    let graph_node = ctx.shared.graph.nodes.get(node).ok_or_else(|| Error::bug("no such node"))?;
+    let splits = ctx.shared.opened.sources.get(&node).ok_or_else(|| Error::bug("a source was not opened"))?.clone();
+    let mut builder = OperatorBuilder::new(graph_node.id.clone(), scope);
+    let mut control = builder.new_input(clock, Pipeline);
+    let (outputs, streams): (Vec<_>, Vec<_>) = graph_node
+        .ports
+        .iter()
+        .map(|_| builder.new_output::<Envelope>())
+        .map(|(output, stream)| (OutputBuilder::from(output), stream))
+        .unzip();
+    let (updates, update_stream) = builder.new_output::<Vec<Addressed>>();
+    let address = builder.operator_info().address;
+    let (channel, from_readers) = mpsc::channel(2 * OPEN_SPLITS);
+    let sync = Arc::new(scope.worker().sync_activator_for(address.to_vec()));
+    let bounded = splits.bounded();
+    let mut host = SourceHost {
+        node,
+        ctx: ctx.clone(),
+        worker: SourceWorker::new(graph_node, source, splits.ordered() || !bounded)?,
+        bounded,
+        idle_after: source.event_time.as_ref().map_or(30_000_000, |e| micros(e.idle_after) as u64),
+        splits,
+        capabilities: Vec::new(),
+        outputs,
+        updates: OutputBuilder::from(updates),
+        from_readers,
+        to_readers: ReaderSender { channel, activator: sync },
+        permits: bounded.then(|| Arc::new(Semaphore::new(OPEN_SPLITS))),
+        tasks: tokio::task::JoinSet::new(),
+        all_known: false,
+        assigned: false,
+        next_split: 0,
+        stopped: false,
+        told: None,
+        activator: scope.activator_for(address),
+    };
+    builder.build(move |_| {
+        move |frontiers: &[MutableAntichain<u64>]| {
+            let mut messages = Vec::new();
+            control.for_each(|capability, batch| {
+                let outputs = host.outputs.len() + 1;
+                let capabilities: Vec<_> = (0..outputs).map(|o| capability.retain(o)).collect();
+                messages.push((capabilities, std::mem::take(batch)));
+            });
+            if host.ctx.shared.failure.is_set() {
+                host.close();
+                return;
+            }
+            messages.into_iter().for_each(|(capabilities, batch)| host.control(capabilities, batch));
+            if let Err(e) = host.give() {
+                host.ctx.shared.failure.set(&host.worker.component, e);
+            }
+            if frontiers.iter().all(|f| f.frontier().is_empty()) {
+                host.tell();
+                host.close();
+            }
+        }
+    });
+    Ok((streams, update_stream))
+}
+
+impl SourceHost {
+    fn control(&mut self, capabilities: Vec<Capability<u64>>, messages: Vec<Addressed>) {
+        let moves_on = match (self.capabilities.first(), capabilities.first()) {
+            (Some(now), Some(next)) => next.time() > now.time(),
+            _ => true,
+        };
+        if moves_on {
+            // The old tick ends: what its watermark is, is said at it.
+            self.fall_idle();
+            self.tell();
+            self.capabilities = capabilities;
+        }
+        for (_, message) in messages {
+            match message {
+                Control::Splits { source, splits, all } if source == self.node => {
+                    let mine = splits.into_iter().filter(|(_, worker)| *worker == self.ctx.index).map(|(s, _)| s);
+                    mine.for_each(|split| self.open(split));
+                    self.all_known |= all;
+                    self.assigned = true;
+                }
+                Control::Stop => {
+                    self.stopped = true;
+                    self.close_readers();
+                }
+                Control::Advance(to) => self.worker.advance(to),
+                _ => {}
+            }
+        }
+    }
+
+    fn open(&mut self, split: Split) {
+        let number = self.next_split;
+        self.next_split += 1;
+        self.worker.add_split(number, &split.id.0, self.ctx.fold.borrow().of(self.node));
+        if let Some(m) = self.ctx.shared.metrics.node(self.node) {
+            m.found_split(split.size);
+        }
+        let task = reader::read(self.splits.clone(), split, number, self.permits.clone(), self.to_readers.clone());
+        self.tasks.spawn_on(task, &self.ctx.shared.tokio);
+    }
+
+    /// Gives what the readers have, as far as there is room.
+    fn give(&mut self) -> Result<()> {
+        let mut turn = 0;
+        while !self.stopped && !self.capabilities.is_empty() && self.ctx.has_room() {
+            if turn > TURN_BYTES {
+                self.activator.activate();
+                return Ok(());
+            }
+            let Ok(message) = self.from_readers.try_recv() else { return Ok(()) };
+            let now = self.ctx.now();
+            let metrics = self.ctx.shared.metrics.clone();
+            match message {
+                FromReader::Records(split, raw, behind) => {
+                    self.worker.wake(split, self.ctx.fold.borrow().of(self.node));
+                    let bytes = raw.total_bytes();
+                    turn += bytes;
+                    let out = self.worker.decode(split, &raw)?;
+                    if let Some(m) = metrics.node(self.node) {
+                        m.add(out.counts);
+                        m.read(bytes);
+                        m.saw_event_time(self.worker.seen());
+                        if let Some(behind) = behind {
+                            m.set_behind(behind.as_millis() as u64);
+                        }
+                    }
+                    if let Some(capability) = self.capabilities.first() {
+                        self.ctx.sent(*capability.time(), bytes);
+                    }
+                    for (port, batch) in out.batches {
+                        self.send(port, Envelope::new(batch, now));
+                    }
+                }
+                FromReader::Idle(split) => {
+                    if let Some(s) = self.worker.splits.get_mut(&split) {
+                        s.silent_since.get_or_insert(now);
+                    }
+                }
+                FromReader::Finished(split) => {
+                    if let Some(s) = self.worker.splits.get_mut(&split) {
+                        s.finished = true;
+                    }
+                    if let Some(m) = metrics.node(self.node) {
+                        m.finished_split();
+                    }
+                }
+                FromReader::Failed(_, error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, port: usize, mut envelope: Envelope) {
+        let rows = envelope.batch.as_ref().map_or(0, |b| b.num_rows());
+        if let Some(m) = self.ctx.shared.metrics.node(self.node) {
+            m.gave(port, rows);
+        }
+        if let (Some(output), Some(capability)) = (self.outputs.get_mut(port), self.capabilities.get(port)) {
+            output.activate().session_with_builder(capability).give_container(&mut envelope);
+        }
+    }
+
+    /// A split that is caught up and silent for long enough no longer holds the watermark back.
+    fn fall_idle(&mut self) {
+        let now = self.ctx.now();
+        if !self.bounded {
+            for split in self.worker.splits.values_mut() {
+                split.idle |= split.silent_since.is_some_and(|since| now.saturating_sub(since) >= self.idle_after);
+            }
+        }
+    }
+
+    /// Tells all workers the watermark, if it changed, at the current tick.
+    fn tell(&mut self) {
+        // A stop ends nothing: what was not read will be. And before its splits are known, a source has nothing to say.
+        if self.stopped || !self.assigned {
+            return;
+        }
+        let watermark = self.worker.watermark(self.all_known);
+        let Some(capability) = self.capabilities.last() else { return };
+        if self.told == Some(watermark) {
+            return;
+        }
+        self.told = Some(watermark);
+        let update = WatermarkUpdate { source: self.node, worker: self.ctx.index, watermark };
+        let mut output = self.updates.activate();
+        let mut session = output.session_with_builder(capability);
+        (0..self.ctx.peers).for_each(|to| session.give((to, Control::Watermark(update))));
+    }
+
+    fn close_readers(&mut self) {
+        self.tasks.abort_all();
+        self.from_readers.close();
+    }
+
+    fn close(&mut self) {
+        self.capabilities.clear();
+        self.close_readers();
+    }
+}
