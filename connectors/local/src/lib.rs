@@ -1,1 +1,18 @@
+//! Connectors that need no network and no account: what the laptop runs on and what tests measure with.
+//!
+//! Each folder is one connector: `config.rs` its options, `source.rs`, `sink.rs`, `table.rs` what it can be.
 
+mod ahead;
+pub mod clock;
+pub mod generate;
+mod io_error;
+mod lines;
+pub mod memory;
+pub mod units;
+
+use millstream_core::connector::ConnectorKind;
+
+/// Every kind of connector of this crate, in the order in which `list` shows them.
+pub fn kinds() -> Vec<ConnectorKind> {
+    vec![generate::kind(), memory::kind()]
+}
