@@ -1,0 +1,2 @@
+//! Nanoseconds per record.
+fn main() {}
