@@ -20,6 +20,9 @@ pub(crate) fn io_error(action: &str, path: &Path, error: io::Error) -> Error {
         Io::ReadOnlyFilesystem | Io::CrossesDevices | Io::Unsupported => {
             (ErrorKind::Environment, format!("cannot {action} `{shown}`: the file system does not allow it"))
         }
+        Io::InvalidData | Io::UnexpectedEof | Io::InvalidInput => {
+            (ErrorKind::Environment, format!("cannot {action} `{shown}`: it is damaged or not what its name says"))
+        }
         Io::StorageFull | Io::QuotaExceeded => {
             (ErrorKind::Unavailable, format!("cannot {action} `{shown}`: the disk is full"))
         }

@@ -4,6 +4,7 @@
 
 mod ahead;
 pub mod clock;
+pub mod file;
 pub mod generate;
 mod io_error;
 mod lines;
@@ -14,5 +15,5 @@ use millstream_core::connector::ConnectorKind;
 
 /// Every kind of connector of this crate, in the order in which `list` shows them.
 pub fn kinds() -> Vec<ConnectorKind> {
-    vec![generate::kind(), memory::kind()]
+    vec![generate::kind(), file::kind(), memory::kind()]
 }

@@ -27,6 +27,15 @@ pub(crate) enum Ends {
     UnquotedLine,
 }
 
+impl Ends {
+    fn records(self, bytes: &[u8], ended: bool) -> split::Records<'_> {
+        match self {
+            Self::Line => split::lines(bytes, 0, ended),
+            Self::UnquotedLine => split::csv_records(bytes, 0, ended),
+        }
+    }
+}
+
 /// Holds what was read of a stream and not yet handed over.
 #[derive(Debug)]
 pub(crate) struct LineCutter {
@@ -80,15 +89,19 @@ impl LineCutter {
     }
     /// Forgets what was read and begins again at offset 0: the stream was replaced by another.
     pub(crate) fn restart(&mut self) {
+        self.restart_at(0);
+    }
+    /// As [`Self::restart`], at another offset.
+    pub(crate) fn restart_at(&mut self, offset: u64) {
         self.buffer.clear();
-        self.offset = 0;
+        self.offset = offset;
         self.ended = false;
     }
 
     /// Takes one record off the front, such as a CSV header, if it is there as a whole.
     pub(crate) fn take_first(&mut self) -> Option<Bytes> {
         self.skip_mark();
-        let mut records = split::lines(&self.buffer, 0, self.ended);
+        let mut records = self.ends.records(&self.buffer, self.ended);
         let record = records.next()?;
         let next = records.consumed();
         let taken = self.buffer.split_to(next).freeze();
@@ -119,10 +132,7 @@ impl LineCutter {
     pub(crate) fn cut(&mut self, arrived_at: EventTime) -> Result<Cut> {
         self.skip_mark();
         let bytes = &self.buffer;
-        let mut found = match self.ends {
-            Ends::Line => split::lines(bytes, 0, self.ended),
-            Ends::UnquotedLine => split::csv_records(bytes, 0, self.ended),
-        };
+        let mut found = self.ends.records(bytes, self.ended);
         let mut records = Vec::with_capacity((bytes.len() / 64).min(RUN_RECORDS));
         // How far a record that is not given may still begin.
         let limit = self.limit.saturating_sub(self.offset);

@@ -85,6 +85,33 @@ impl<'de> Deserialize<'de> for Rate {
     }
 }
 
+/// One text or a list of texts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OneOrMany(pub Vec<String>);
+
+impl<'de> Deserialize<'de> for OneOrMany {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Texts;
+        impl<'de> Visitor<'de> for Texts {
+            type Value = OneOrMany;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text or a list of texts")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<OneOrMany, E> {
+                Ok(OneOrMany(vec![text.to_owned()]))
+            }
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut items: A) -> Result<OneOrMany, A::Error> {
+                let mut texts = Vec::new();
+                while let Some(text) = items.next_element()? {
+                    texts.push(text);
+                }
+                Ok(OneOrMany(texts))
+            }
+        }
+        d.deserialize_any(Texts)
+    }
+}
+
 macro_rules! text_schema {
     ($type:ident, $schema:expr) => {
         impl JsonSchema for $type {
@@ -124,6 +151,14 @@ text_schema!(
         "type": "string",
         "pattern": r"^\s*[\d_.]+\s*/\s*(s|m|min|h)\s*$",
         "examples": ["5000/s", "30/m"],
+    })
+);
+text_schema!(
+    OneOrMany,
+    json_schema!({
+        "type": ["string", "array"],
+        "items": { "type": "string" },
+        "minItems": 1,
     })
 );
 
