@@ -1,0 +1,424 @@
+//! Values with units and grammars of their own: durations, sizes, column types, time formats, zones, record paths.
+//!
+//! Each is a type with a parser; the parser is also what the check calls, by the `format` of the type's schema.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::str::FromStr;
+use std::time::Duration;
+
+use chrono::format::{Item, StrftimeItems};
+use millstream_core::schema::Zone;
+use millstream_core::time::EventTime;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{Deserialize, Deserializer, Error as _};
+
+use super::column_type::Typed;
+use crate::codes;
+use crate::suggest;
+
+/// Why a text is not a value of its grammar.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Misread {
+    /// Code of the finding.
+    pub(crate) code: &'static str,
+    /// What is wrong.
+    pub(crate) message: String,
+    /// The bytes of the text it is about.
+    pub(crate) range: Option<Range<usize>>,
+    /// What to do.
+    pub(crate) help: String,
+}
+
+impl Misread {
+    /// Without a place inside the text.
+    pub(crate) fn new(code: &'static str, message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { code, message: message.into(), range: None, help: help.into() }
+    }
+
+    /// About these bytes of the text.
+    pub(crate) fn at(self, range: Range<usize>) -> Self {
+        Self { range: Some(range), ..self }
+    }
+}
+
+/// A text with a grammar.
+pub(crate) trait Grammar: Sized {
+    /// What it gives.
+    type Value;
+    /// Name of its `format` in JSON Schema, without the prefix `millstream-`.
+    const FORMAT: &'static str;
+    /// What a message says was expected.
+    const EXPECTED: &'static str;
+    /// What an editor offers.
+    const EXAMPLES: &'static [&'static str];
+    /// Whether whole numbers are texts of it, too.
+    const NUMBERS: bool = false;
+    /// Reads it.
+    fn parse(text: &str) -> Result<Self::Value, Misread>;
+}
+
+/// A duration in the file.
+pub(crate) type DurationText = Parsed<Elapsed>;
+/// A size in the file.
+pub(crate) type SizeText = Parsed<Size>;
+
+/// A value of a grammar.
+pub(crate) struct Parsed<G: Grammar>(pub(crate) G::Value);
+
+impl<G: Grammar> std::fmt::Debug for Parsed<G> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(G::FORMAT)
+    }
+}
+
+impl<'de, G: Grammar> Deserialize<'de> for Parsed<G> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        G::parse(&text).map(Self).map_err(|e| D::Error::custom(e.message))
+    }
+}
+
+impl<G: Grammar> JsonSchema for Parsed<G> {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        G::FORMAT.into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let kinds = if G::NUMBERS { serde_json::json!(["string", "integer"]) } else { "string".into() };
+        let format = format!("millstream-{}", G::FORMAT);
+        json_schema!({ "type": kinds, "format": format, "examples": G::EXAMPLES })
+    }
+}
+
+/// What a format of JSON Schema means here: what is expected, and the check.
+pub(crate) type Check = (&'static str, fn(&str) -> Option<Misread>);
+
+/// The check of a `format`; the prefix `millstream-` may be missing (schemas of connectors).
+pub(crate) fn format(name: &str) -> Option<Check> {
+    fn check<G: Grammar>(text: &str) -> Option<Misread> {
+        G::parse(text).err()
+    }
+    fn of<G: Grammar>() -> (&'static str, Check) {
+        (G::FORMAT, (G::EXPECTED, check::<G>))
+    }
+    let name = name.strip_prefix("millstream-").unwrap_or(name);
+    [
+        of::<Elapsed>(),
+        of::<Size>(),
+        of::<Typed>(),
+        of::<TimeFormat>(),
+        of::<ZoneName>(),
+        of::<RecordPath>(),
+        of::<Instant>(),
+        of::<Version>(),
+        of::<Id>(),
+        of::<PipelineName>(),
+        of::<ColumnName>(),
+    ]
+    .into_iter()
+    .find(|(format, _)| *format == name)
+    .map(|(_, check)| check)
+}
+
+/// `10s`.
+pub(crate) struct Elapsed;
+
+impl Grammar for Elapsed {
+    type Value = Duration;
+    const FORMAT: &'static str = "duration";
+    const EXPECTED: &'static str = "a duration such as `10s`";
+    const EXAMPLES: &'static [&'static str] = &["200ms", "10s", "5m", "6h", "1d"];
+
+    fn parse(text: &str) -> Result<Duration, Misread> {
+        const UNITS: &str = "units: ms, s, m, h, d, w; `1h 30m` is fine, too";
+        let bad = |message: String, help: String| Misread::new(codes::BAD_DURATION, message, help);
+        if text.starts_with('-') {
+            return Err(bad(format!("`{text}` is negative"), "durations begin at `0s`".to_owned()));
+        }
+        humantime::parse_duration(text).map_err(|e| match e {
+            humantime::DurationError::UnknownUnit { unit, value, .. } if unit.is_empty() => {
+                bad(format!("the duration `{text}` has no unit"), format!("write `{value}s` for seconds; {UNITS}"))
+            }
+            humantime::DurationError::UnknownUnit { unit, start, end, .. } => {
+                bad(format!("`{unit}` is not a unit of time"), UNITS.to_owned()).at(start..end)
+            }
+            humantime::DurationError::NumberOverflow => bad(format!("`{text}` is too long"), UNITS.to_owned()),
+            _ => {
+                bad(format!("`{text}` is not a duration"), format!("write a number and a unit, such as `10s`; {UNITS}"))
+            }
+        })
+    }
+}
+
+/// `64MiB`.
+pub(crate) struct Size;
+
+impl Grammar for Size {
+    type Value = u64;
+    const FORMAT: &'static str = "size";
+    const EXPECTED: &'static str = "a size such as `64MiB`";
+    const EXAMPLES: &'static [&'static str] = &["64KiB", "16MiB", "1GiB"];
+    const NUMBERS: bool = true;
+
+    fn parse(text: &str) -> Result<u64, Misread> {
+        bytesize::ByteSize::from_str(text).map(|size| size.as_u64()).map_err(|_| {
+            let help = "write a number of bytes, or a number and a unit: KiB, MiB, GiB (1024), kB, MB, GB (1000)";
+            Misread::new(codes::BAD_SIZE, format!("`{text}` is not a size"), help)
+        })
+    }
+}
+
+/// `%Y-%m-%d %H:%M:%S`.
+pub(crate) struct TimeFormat;
+
+impl Grammar for TimeFormat {
+    type Value = String;
+    const FORMAT: &'static str = "time-format";
+    const EXPECTED: &'static str = "a time format such as `%Y-%m-%d %H:%M:%S`";
+    const EXAMPLES: &'static [&'static str] = &["%Y-%m-%d %H:%M:%S", "%d-%m-%Y %H:%M", "%s"];
+
+    fn parse(text: &str) -> Result<String, Misread> {
+        let items: Vec<Item<'_>> = StrftimeItems::new(text).collect();
+        let help = "strftime: %Y %m %d %H %M %S %.f %z, %s for epoch seconds; the letters are those of chrono";
+        if items.iter().any(|item| matches!(item, Item::Error)) {
+            return Err(Misread::new(codes::BAD_TIME_FORMAT, format!("`{text}` is not a time format"), help));
+        }
+        if items.iter().all(|item| matches!(item, Item::Literal(_) | Item::Space(_))) {
+            let message = format!("`{text}` has no `%` field in it");
+            return Err(Misread::new(codes::BAD_TIME_FORMAT, message, help));
+        }
+        Ok(text.to_owned())
+    }
+}
+
+/// `America/New_York`.
+pub(crate) struct ZoneName;
+
+impl Grammar for ZoneName {
+    type Value = Zone;
+    const FORMAT: &'static str = "timezone";
+    const EXPECTED: &'static str = "a time zone such as `America/New_York`";
+    const EXAMPLES: &'static [&'static str] = &["UTC", "+02:00", "America/New_York"];
+
+    fn parse(text: &str) -> Result<Zone, Misread> {
+        if matches!(text, "UTC" | "utc" | "Z") {
+            return Ok(Zone::Utc);
+        }
+        if let Ok(offset) = chrono::FixedOffset::from_str(text) {
+            return Ok(Zone::Offset(offset));
+        }
+        if chrono_tz::Tz::from_str(text).is_ok() {
+            return Ok(Zone::Named(text.to_owned()));
+        }
+        let near = suggest::nearest(text, chrono_tz::TZ_VARIANTS.iter().map(|tz| tz.name()));
+        let help = near.map_or_else(
+            || "write `UTC`, an offset such as `+02:00`, or a name such as `America/New_York`".to_owned(),
+            |near| format!("did you mean `{near}`?"),
+        );
+        Err(Misread::new(codes::BAD_TIMEZONE, format!("no time zone `{text}`"), help))
+    }
+}
+
+/// `$.driver.id`.
+pub(crate) struct RecordPath;
+
+impl Grammar for RecordPath {
+    type Value = Vec<String>;
+    const FORMAT: &'static str = "record-path";
+    const EXPECTED: &'static str = "a path such as `$.driver.id`";
+    const EXAMPLES: &'static [&'static str] = &["$.driver.id", "$['a key'].id"];
+
+    fn parse(text: &str) -> Result<Vec<String>, Misread> {
+        let bad = |message: String| {
+            let help = "a path begins at the record, `$`, and names keys: `$.driver.id`, `$['a key'].id`";
+            Misread::new(codes::BAD_RECORD_PATH, message, help)
+        };
+        let mut rest = text.strip_prefix('$').ok_or_else(|| bad(format!("`{text}` does not begin with `$`")))?;
+        let mut keys = Vec::new();
+        while !rest.is_empty() {
+            let (key, after) = if let Some(key) = rest.strip_prefix('.') {
+                key.split_at(key.find(['.', '[']).unwrap_or(key.len()))
+            } else {
+                let quoted = |q: &str, end: &str| rest.strip_prefix(q).and_then(|r| r.split_once(end));
+                quoted("['", "']").or_else(|| quoted("[\"", "\"]")).ok_or_else(|| {
+                    let index = rest.starts_with('[');
+                    let why = if index { "list items cannot be addressed" } else { "expected `.`" };
+                    bad(format!("`{text}` is not a path: {why}"))
+                })?
+            };
+            if key.is_empty() {
+                return Err(bad(format!("`{text}` has an empty key")));
+            }
+            keys.push(key.to_owned());
+            rest = after;
+        }
+        if keys.is_empty() { Err(bad(format!("`{text}` names no key"))) } else { Ok(keys) }
+    }
+}
+
+/// `2024-05-26 06:00:00`.
+pub(crate) struct Instant;
+
+impl Grammar for Instant {
+    type Value = EventTime;
+    const FORMAT: &'static str = "instant";
+    const EXPECTED: &'static str = "a time such as `2024-05-26 06:00:00`";
+    const EXAMPLES: &'static [&'static str] = &["2024-05-26 06:00:00", "2024-05-26T06:00:00Z"];
+
+    fn parse(text: &str) -> Result<EventTime, Misread> {
+        if let Ok(time) = chrono::DateTime::parse_from_rfc3339(text) {
+            return Ok(EventTime(time.timestamp_micros()));
+        }
+        for format in ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M"] {
+            if let Ok(time) = chrono::NaiveDateTime::parse_from_str(text, format) {
+                return Ok(EventTime(time.and_utc().timestamp_micros()));
+            }
+        }
+        if let Some(time) = chrono::NaiveDate::from_str(text).ok().and_then(|date| date.and_hms_opt(0, 0, 0)) {
+            return Ok(EventTime(time.and_utc().timestamp_micros()));
+        }
+        let help = "write `2024-05-26 06:00:00` (UTC) or RFC 3339";
+        Err(Misread::new(codes::BAD_TIME_FORMAT, format!("`{text}` is not a time"), help))
+    }
+}
+
+/// The time that the text of a test's `watermark:` step is: RFC 3339, or without a zone in UTC.
+pub fn instant(text: &str) -> Option<EventTime> {
+    Instant::parse(text).ok()
+}
+
+/// `1`, the version of the language.
+pub(crate) struct Version;
+
+impl Grammar for Version {
+    type Value = ();
+    const FORMAT: &'static str = "version";
+    const EXPECTED: &'static str = "the version of the language, `1`";
+    const EXAMPLES: &'static [&'static str] = &[];
+    const NUMBERS: bool = true;
+
+    fn parse(text: &str) -> Result<(), Misread> {
+        match text {
+            "1" => Ok(()),
+            _ => Err(Misread::new(
+                codes::VERSION,
+                format!("version `{text}` of the language does not exist"),
+                "write `version: 1`",
+            )),
+        }
+    }
+}
+
+/// `daily_kpis`.
+pub(crate) struct Id;
+
+impl Grammar for Id {
+    type Value = String;
+    const FORMAT: &'static str = "id";
+    const EXPECTED: &'static str = "a name such as `daily_kpis`";
+    const EXAMPLES: &'static [&'static str] = &[];
+
+    fn parse(text: &str) -> Result<String, Misread> {
+        let begins = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        if !begins || !text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+            let fixed: String = text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+            let fixed = if fixed.starts_with(|c: char| c.is_ascii_digit()) { format!("_{fixed}") } else { fixed };
+            let hint = if fixed.is_empty() { String::new() } else { format!("; `{fixed}` would do") };
+            let help = format!("letters, digits and `_`, not beginning with a digit{hint}");
+            return Err(Misread::new(codes::BAD_IDENTIFIER, format!("`{text}` is not an identifier"), help));
+        }
+        if text.starts_with("__") {
+            let help = "names that begin with `__` are hidden columns and the engine's own";
+            return Err(Misread::new(codes::RESERVED_NAME, format!("`{text}` begins with `__`"), help));
+        }
+        Ok(text.to_owned())
+    }
+}
+
+/// `taxi-trips`, the name of a pipeline.
+pub(crate) struct PipelineName;
+
+impl Grammar for PipelineName {
+    type Value = String;
+    const FORMAT: &'static str = "name";
+    const EXPECTED: &'static str = "a name such as `taxi_trips`";
+    const EXAMPLES: &'static [&'static str] = &[];
+
+    fn parse(text: &str) -> Result<String, Misread> {
+        Id::parse(&text.replace('-', "_"))
+            .map(|_| text.to_owned())
+            .map_err(|misread| Misread { message: format!("`{text}` cannot be the name of a pipeline"), ..misread })
+    }
+}
+
+/// Name of a column: any text but the engine's own names.
+pub(crate) struct ColumnName;
+
+impl Grammar for ColumnName {
+    type Value = String;
+    const FORMAT: &'static str = "column-name";
+    const EXPECTED: &'static str = "the name of a column";
+    const EXAMPLES: &'static [&'static str] = &[];
+
+    fn parse(text: &str) -> Result<String, Misread> {
+        if text.is_empty() {
+            return Err(Misread::new(codes::BAD_IDENTIFIER, "a column without a name", "give it a name"));
+        }
+        if text.starts_with("__") {
+            let help = "names that begin with `__` are hidden columns; rename it with `path:`";
+            return Err(Misread::new(codes::RESERVED_NAME, format!("`{text}` begins with `__`"), help));
+        }
+        Ok(text.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        assert_eq!(Elapsed::parse("200ms").unwrap(), Duration::from_millis(200));
+        assert_eq!(Elapsed::parse("1d").unwrap(), Duration::from_secs(86_400));
+        assert_eq!(Elapsed::parse("5m").unwrap(), Duration::from_secs(300));
+        let error = Elapsed::parse("10 sheep").unwrap_err();
+        assert_eq!((error.message.as_str(), error.range), ("`sheep` is not a unit of time", Some(3..8)));
+        assert_eq!(Elapsed::parse("10").unwrap_err().help.split(';').next(), Some("write `10s` for seconds"));
+        assert!(Elapsed::parse("-5s").is_err());
+        assert!(Elapsed::parse("").is_err());
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(Size::parse("64MiB").unwrap(), 64 << 20);
+        assert_eq!(Size::parse("512").unwrap(), 512);
+        assert!(Size::parse("64 sheep").is_err());
+    }
+
+    #[test]
+    fn zones_paths_and_formats() {
+        assert_eq!(ZoneName::parse("UTC"), Ok(Zone::Utc));
+        assert_eq!(ZoneName::parse("America/New_York"), Ok(Zone::Named("America/New_York".to_owned())));
+        assert!(matches!(ZoneName::parse("+02:00"), Ok(Zone::Offset(_))));
+        assert_eq!(ZoneName::parse("America/NewYork").unwrap_err().help, "did you mean `America/New_York`?");
+        assert_eq!(RecordPath::parse("$.driver['a b'].id").unwrap(), ["driver", "a b", "id"]);
+        for bad in ["driver", "$", "$.", "$.a..b", "$.a[0]", "$a"] {
+            assert!(RecordPath::parse(bad).is_err(), "{bad}");
+        }
+        assert!(TimeFormat::parse("%Y-%m-%d").is_ok());
+        assert!(TimeFormat::parse("%Q").is_err());
+        assert!(TimeFormat::parse("yyyy-MM-dd").is_err());
+        assert_eq!(instant("2024-05-26"), instant("2024-05-26T02:00:00+02:00"));
+    }
+
+    #[test]
+    fn ids() {
+        assert!(Id::parse("daily_kpis2").is_ok());
+        assert_eq!(Id::parse("daily-kpis").unwrap_err().code, codes::BAD_IDENTIFIER);
+        assert_eq!(Id::parse("__x").unwrap_err().code, codes::RESERVED_NAME);
+        assert!(Id::parse("2x").unwrap_err().help.contains("`_2x`"));
+    }
+}
