@@ -1,0 +1,110 @@
+//! Plans SQL nodes.
+
+use std::sync::Arc;
+
+use millstream_core::refusal;
+use millstream_runtime::graph::{MakeOperator, Node, NodeKind, Port, PortRef, Routing, Stage};
+use millstream_spec::model::{SqlText, Transform};
+use millstream_spec::{Spanned, codes};
+use millstream_sql::{Catalog, Emit, PlannedQuery, QueryKind, StageContext};
+
+use crate::planner::Planner;
+use crate::ports::{Carries, PortInfo};
+
+impl<'a> Planner<'a> {
+    pub(crate) fn sql(&mut self, id: &Spanned<String>, text: &'a Spanned<SqlText>, transform: &'a Transform) -> Option<()> {
+        let path = format!("transforms.{}.sql", id.value);
+        let mut broken = false;
+        for (name, range) in millstream_sql::streams(&text.value.text) {
+            let owner = name.split('.').next().unwrap_or(&name).to_owned();
+            self.ensure(&owner);
+            if self.ports.get(&name).is_none() {
+                broken = true;
+                let span = range.map_or(text.span, |r| text.value.locate(r));
+                self.port_at(&name, span, &path);
+            }
+        }
+        if broken {
+            return None;
+        }
+        let emit = transform.emit.unwrap_or_default();
+        let sql_emit = Emit { early: emit.early, allowed_lateness: emit.allowed_lateness };
+        let catalog = self.catalog();
+        let all: Vec<usize> = (0..self.nodes.len()).collect();
+        let planned = match millstream_sql::plan_query(&text.value.text, &catalog, &sql_emit, self.horizon(&all)) {
+            Ok(planned) => planned,
+            Err(errors) => {
+                self.sql_findings(text, &path, errors);
+                return None;
+            }
+        };
+        self.sql_findings(text, &path, planned.warnings().to_vec());
+        if transform.emit.is_some() && planned.kind() != QueryKind::Windowed {
+            self.find(codes::EMIT_WITHOUT_WINDOW, transform.span, &path, "`emit` stands beside SQL without a window").help =
+                Some("remove `emit`, or aggregate over `tumble(stream, column, INTERVAL '..')`".to_owned());
+        }
+        self.add_query(id, planned, emit.early.is_some() || !emit.allowed_lateness.is_zero())
+    }
+
+    fn catalog(&self) -> Catalog {
+        self.ports
+            .iter()
+            .map(|(name, p)| {
+                (name.to_owned(), millstream_sql::Port { schema: p.schema.clone(), key: p.key.clone(), bounded: p.bounded })
+            })
+            .collect()
+    }
+
+    fn add_query(&mut self, id: &Spanned<String>, query: PlannedQuery, revised_by_emit: bool) -> Option<()> {
+        let inputs: Vec<PortInfo> = query.inputs().iter().map(|i| self.ports.get(i).cloned()).collect::<Option<_>>()?;
+        let sources = union(inputs.iter().map(|p| p.sources.as_slice()));
+        let bounded = inputs.iter().all(|p| p.bounded);
+        let windowed = query.kind() == QueryKind::Windowed;
+        let revised = match query.kind() {
+            QueryKind::Windowed => revised_by_emit || !self.horizon(&sources).is_zero(),
+            QueryKind::Stateless => inputs.iter().any(|p| p.revised),
+            QueryKind::Bounded => false,
+        };
+        let node = self.next_node();
+        let (mut ports, mut infos) = (Vec::new(), Vec::new());
+        let mut give = |name: &str, schema: arrow::datatypes::SchemaRef, key: Vec<String>, carries, read: bool, revised| {
+            let at = PortRef { node, port: ports.len() };
+            ports.push(Port { name: name.to_owned(), schema: schema.clone(), key: key.clone() });
+            if read {
+                let full = if name.is_empty() { id.value.clone() } else { format!("{}.{name}", id.value) };
+                infos.push((full, PortInfo { at, schema, key, carries, bounded, sources: sources.clone(), revised }));
+            }
+        };
+        give("", query.schema(), query.key().to_vec(), Carries::Rows, true, revised);
+        give("late", refusal::schema(), Vec::new(), Carries::Refused, query.late_port(), false);
+        give("failed", refusal::schema(), Vec::new(), Carries::Refused, query.failed_port(), false);
+        let context = StageContext {
+            component: id.value.clone(),
+            tick: std::time::Duration::from_millis(self.options.tick_ms),
+        };
+        let stages = query.stages().into_iter().map(|stage| {
+            let routing = match &stage.routing {
+                millstream_sql::Routing::Local => Routing::Local,
+                millstream_sql::Routing::Keys(columns) => Routing::Keys(columns.clone()),
+                millstream_sql::Routing::Single => Routing::Single,
+            };
+            let context = context.clone();
+            let make: MakeOperator = Arc::new(move || stage.operator(&context));
+            Stage { routing: vec![routing; inputs.len().max(1)], make }
+        });
+        let kind = NodeKind::Operator(stages.collect());
+        let name = if windowed { "windowed sql" } else { "sql" };
+        self.description.say(&id.value, name, query.explain());
+        let inputs = inputs.iter().map(|p| p.at).collect();
+        self.add(Node { id: id.value.clone(), kind, inputs, ports, sources }, infos);
+        Some(())
+    }
+}
+
+/// The distinct members of several lists, in order.
+pub(crate) fn union<'s>(lists: impl Iterator<Item = &'s [usize]>) -> Vec<usize> {
+    let mut all: Vec<usize> = lists.flatten().copied().collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
