@@ -60,7 +60,13 @@ fn append_value(array: &dyn Array, row: usize, out: &mut Vec<u8>) -> Result<()> 
         DataType::Boolean => out.push(u8::from(array.as_boolean().value(row))),
         DataType::Float64 => {
             let v = array.as_primitive::<Float64Type>().value(row);
-            let v = if v == 0.0 { 0.0 } else if v.is_nan() { f64::NAN } else { v };
+            let v = if v == 0.0 {
+                0.0
+            } else if v.is_nan() {
+                f64::NAN
+            } else {
+                v
+            };
             out.extend_from_slice(&v.to_bits().to_le_bytes());
         }
         DataType::Struct(_) => {

@@ -52,9 +52,9 @@ impl ColumnType {
             Self::Timestamp => TIMESTAMP,
             Self::Date => DataType::Date32,
             Self::Bytes => DataType::Binary,
-            Self::Struct(fields) => DataType::Struct(
-                fields.iter().map(|(n, t, optional)| t.field(n, *optional)).collect::<Fields>(),
-            ),
+            Self::Struct(fields) => {
+                DataType::Struct(fields.iter().map(|(n, t, optional)| t.field(n, *optional)).collect::<Fields>())
+            }
             Self::List(item, optional) => DataType::List(Arc::new(item.field("item", *optional))),
         }
     }
@@ -138,8 +138,6 @@ pub struct SourceSchema {
 impl SourceSchema {
     /// The Arrow schema of its user columns.
     pub fn arrow(&self) -> SchemaRef {
-        Arc::new(Schema::new(
-            self.columns.iter().map(|c| c.column_type.field(&c.name, c.optional)).collect::<Vec<_>>(),
-        ))
+        Arc::new(Schema::new(self.columns.iter().map(|c| c.column_type.field(&c.name, c.optional)).collect::<Vec<_>>()))
     }
 }

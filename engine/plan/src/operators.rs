@@ -17,7 +17,12 @@ use crate::planner::Planner;
 use crate::ports::{Carries, PortInfo};
 
 impl<'a> Planner<'a> {
-    pub(crate) fn validate(&mut self, id: &Spanned<String>, from: &Spanned<String>, rules: &'a OrderedMap<Rule>) -> Option<()> {
+    pub(crate) fn validate(
+        &mut self,
+        id: &Spanned<String>,
+        from: &Spanned<String>,
+        rules: &'a OrderedMap<Rule>,
+    ) -> Option<()> {
         let path = format!("transforms.{}.validate", id.value);
         let input = self.port(from, &format!("{path}.from"));
         let input = input?;
@@ -48,10 +53,13 @@ impl<'a> Planner<'a> {
         let rules: Arc<[RuntimeRule]> = planned.into();
         let component = id.value.clone();
         let make: MakeOperator = Arc::new(move || Ok(Box::new(Validate::new(component.clone(), rules.clone()))));
-        self.add_operator(id, &[input.clone()], Routing::Local, make, vec![
-            ("", PortInfo { carries: Carries::Rows, ..input.clone() }),
-            ("rejected", refused(&input)),
-        ]);
+        self.add_operator(
+            id,
+            &[input.clone()],
+            Routing::Local,
+            make,
+            vec![("", PortInfo { carries: Carries::Rows, ..input.clone() }), ("rejected", refused(&input))],
+        );
         Some(())
     }
 
@@ -66,7 +74,11 @@ impl<'a> Planner<'a> {
         let input = self.port(from, &format!("{path}.from"))?;
         let columns = self.key_columns(key, &input, &from.value, &format!("{path}.key"))?;
         let horizon = self.horizon(&input.sources);
-        self.description.say(&id.value, "dedup", format!("rows of {} once per key within {within:?} of event time", from.value));
+        self.description.say(
+            &id.value,
+            "dedup",
+            format!("rows of {} once per key within {within:?} of event time", from.value),
+        );
         let routing = Routing::Keys(columns.clone());
         let make: MakeOperator = Arc::new(move || Ok(Box::new(Dedup::new(columns.clone(), within, horizon))));
         self.add_operator(id, &[input.clone()], routing, make, vec![("", input.clone())]);
@@ -97,12 +109,17 @@ impl<'a> Planner<'a> {
         }
         let make: MakeOperator =
             Arc::new(move || Ok(Box::new(Route::new(&component, &schema, column, &values, runtime_otherwise)?)));
-        let mut ports: Vec<(&str, PortInfo)> = cases.iter().map(|(port, _)| (port.value.as_str(), input.clone())).collect();
+        let mut ports: Vec<(&str, PortInfo)> =
+            cases.iter().map(|(port, _)| (port.value.as_str(), input.clone())).collect();
         if otherwise == RouteElse::Reject {
             ports.push(("rejected", refused(&input)));
         }
         let names: Vec<&str> = cases.iter().map(|(p, _)| p.value.as_str()).collect();
-        self.description.say(&id.value, "route", format!("rows of {} by {} to {}", from.value, on.value, names.join(", ")));
+        self.description.say(
+            &id.value,
+            "route",
+            format!("rows of {} by {} to {}", from.value, on.value, names.join(", ")),
+        );
         self.add_operator(id, &[input], Routing::Local, make, ports);
         Some(())
     }
@@ -119,13 +136,19 @@ impl<'a> Planner<'a> {
         for name in key {
             match input.column(&name.value) {
                 Some((_, DataType::Float64)) => {
-                    self.find(codes::COLUMN_TYPE, name.span, path, format!("`{}` is a double, and doubles are no keys", name.value)).help =
-                        Some("declare it as a decimal, a bigint or a string".to_owned());
+                    self.find(
+                        codes::COLUMN_TYPE,
+                        name.span,
+                        path,
+                        format!("`{}` is a double, and doubles are no keys", name.value),
+                    )
+                    .help = Some("declare it as a decimal, a bigint or a string".to_owned());
                 }
                 Some((i, _)) => columns.push(i),
                 None => {
                     let help = suggest::help(&name.value, "columns", input.columns());
-                    let finding = self.find(codes::UNKNOWN_COLUMN, name.span, path, format!("no column named `{}`", name.value));
+                    let finding =
+                        self.find(codes::UNKNOWN_COLUMN, name.span, path, format!("no column named `{}`", name.value));
                     finding.label = Some(format!("not a column of `{stream}`"));
                     finding.help = help;
                 }

@@ -103,7 +103,13 @@ impl<'a> Planner<'a> {
     }
 
     /// Adds a finding.
-    pub(crate) fn find(&mut self, code: &'static str, span: Span, path: &str, message: impl Into<String>) -> &mut Finding {
+    pub(crate) fn find(
+        &mut self,
+        code: &'static str,
+        span: Span,
+        path: &str,
+        message: impl Into<String>,
+    ) -> &mut Finding {
         self.findings.push(Finding {
             code,
             severity: Severity::Error,
@@ -119,7 +125,13 @@ impl<'a> Planner<'a> {
     }
 
     /// The same as a warning.
-    pub(crate) fn warn(&mut self, code: &'static str, span: Span, path: &str, message: impl Into<String>) -> &mut Finding {
+    pub(crate) fn warn(
+        &mut self,
+        code: &'static str,
+        span: Span,
+        path: &str,
+        message: impl Into<String>,
+    ) -> &mut Finding {
         let finding = self.find(code, span, path, message);
         finding.severity = Severity::Warning;
         finding
@@ -240,7 +252,8 @@ impl<'a> Planner<'a> {
             let near = suggest::nearest(name, full.iter().map(String::as_str));
             let all = format!("ports: {}", of_node.join(", "));
             let help = near.map_or(all.clone(), |near| format!("did you mean `{near}`?  {all}"));
-            let label = if name == owner { format!("`{owner}` has no main port") } else { format!("not a port of `{owner}`") };
+            let label =
+                if name == owner { format!("`{owner}` has no main port") } else { format!("not a port of `{owner}`") };
             return (codes::UNKNOWN_PORT, format!("no stream named `{name}`"), Some(label), Some(help));
         }
         let known: Vec<&str> = self.ports.iter().map(|(name, _)| name).collect();
@@ -279,10 +292,12 @@ impl<'a> Planner<'a> {
 
     fn unwritten_tables(&mut self) {
         let unwritten = |id: &str| !self.table_writers.contains_key(id);
-        let tables: Vec<_> = self.pipeline.tables.iter().filter(|(id, _)| unwritten(&id.value)).map(|(id, _)| id).collect();
+        let tables: Vec<_> =
+            self.pipeline.tables.iter().filter(|(id, _)| unwritten(&id.value)).map(|(id, _)| id).collect();
         for id in tables {
             let path = format!("tables.{}", id.value);
-            self.find(codes::TABLE_WRITERS, id.span, &path, format!("no transform writes the table `{}`", id.value)).help =
+            self.find(codes::TABLE_WRITERS, id.span, &path, format!("no transform writes the table `{}`", id.value))
+                .help =
                 Some(format!("add a transform with `upsert: {{ into: {}, set: .. }}`, or remove the table", id.value));
         }
     }
@@ -307,14 +322,16 @@ impl<'a> Planner<'a> {
         let mut unread = Vec::new();
         for (index, node) in self.nodes.iter().enumerate() {
             let reads = |port: usize| self.read.contains(&PortRef { node: index, port });
-            let rows = |port: &usize| self.ports.get(&node.port_name(*port)).is_some_and(|p| p.carries == Carries::Rows);
+            let rows =
+                |port: &usize| self.ports.get(&node.port_name(*port)).is_some_and(|p| p.carries == Carries::Rows);
             let any_rows_read = (0..node.ports.len()).filter(rows).any(reads);
             if !any_rows_read && matches!(node.kind, NodeKind::Operator(_) | NodeKind::Source(_)) {
                 unread.push(node.id.clone());
             }
         }
         for id in unread {
-            let declared = self.pipeline.transforms.iter().map(|(id, _)| id).chain(self.pipeline.sources.iter().map(|(id, _)| id));
+            let declared =
+                self.pipeline.transforms.iter().map(|(id, _)| id).chain(self.pipeline.sources.iter().map(|(id, _)| id));
             let Some(span) = declared.into_iter().find(|i| i.value == id).map(|i| i.span) else { continue };
             self.warn(codes::UNREAD_NODE, span, &id, format!("nothing reads the rows of `{id}`")).help =
                 Some("read them in a transform or a sink, or remove the node".to_owned());

@@ -22,10 +22,14 @@ impl<'a> Planner<'a> {
         let reads_refused = |planner: &mut Self, sink: &SinkSpec| {
             sink.from.iter().any(|from| match from.value.strip_prefix("*.") {
                 Some(end) => is_refused(end),
-                None => planner.ports.get(&from.value).is_some_and(|p| p.carries == Carries::Refused) || names_refused(&from.value),
+                None => {
+                    planner.ports.get(&from.value).is_some_and(|p| p.carries == Carries::Refused)
+                        || names_refused(&from.value)
+                }
             })
         };
-        let (last, first): (Vec<_>, Vec<_>) = self.pipeline.sinks.iter().partition(|(_, sink)| reads_refused(self, sink));
+        let (last, first): (Vec<_>, Vec<_>) =
+            self.pipeline.sinks.iter().partition(|(_, sink)| reads_refused(self, sink));
         for (id, sink) in first {
             self.sink(id, sink, false);
         }
@@ -72,7 +76,11 @@ impl<'a> Planner<'a> {
             generation: self.options.generation.clone(),
         };
         let names: Vec<&str> = inputs.iter().map(|(name, _)| name.as_str()).collect();
-        self.description.say(&id.value, "sink", format!("writes {} to `{}` ({})", names.join(", "), sink.write.value, bound.kind));
+        self.description.say(
+            &id.value,
+            "sink",
+            format!("writes {} to `{}` ({})", names.join(", "), sink.write.value, bound.kind),
+        );
         self.description.say(&id.value, "sink", guarantee(sink, refused));
         let node = self.next_node();
         let ports = vec![Port { name: "failed".into(), schema: refusal::schema(), key: Vec::new() }];
@@ -111,8 +119,13 @@ impl<'a> Planner<'a> {
                 let found = self.ports.matching(&from.value);
                 let valid = from.value.strip_prefix("*.").is_some_and(|end| is_refused(end) || end == "raw");
                 if !valid {
-                    self.find(codes::UNKNOWN_PORT, from.span, &path, format!("`{}` is not a pattern of ports", from.value)).help =
-                        Some("patterns: *.rejected, *.late, *.failed, *.raw".to_owned());
+                    self.find(
+                        codes::UNKNOWN_PORT,
+                        from.span,
+                        &path,
+                        format!("`{}` is not a pattern of ports", from.value),
+                    )
+                    .help = Some("patterns: *.rejected, *.late, *.failed, *.raw".to_owned());
                 } else if found.is_empty() {
                     self.warn(codes::EMPTY_PATTERN, from.span, &path, format!("no node has a port `{}`", from.value));
                 }
@@ -135,8 +148,13 @@ impl<'a> Planner<'a> {
         };
         let Some((name, _)) = inputs.iter().find(|(_, p)| shape(p) != shape(first)) else { return Some(()) };
         let span = self.sink_span(path);
-        self.find(codes::SINK_INPUTS, span, &format!("{path}.from"), format!("`{first_name}` and `{name}` have different columns")).help =
-            Some("use one sink for each, or bring both to the same columns with `sql`".to_owned());
+        self.find(
+            codes::SINK_INPUTS,
+            span,
+            &format!("{path}.from"),
+            format!("`{first_name}` and `{name}` have different columns"),
+        )
+        .help = Some("use one sink for each, or bring both to the same columns with `sql`".to_owned());
         None
     }
 
@@ -157,8 +175,14 @@ impl<'a> Planner<'a> {
     ) -> Option<()> {
         if sink.mode == WriteMode::Overwrite && (first.key.is_empty() || inputs.len() > 1) {
             let what = if inputs.len() > 1 { "several streams have no common key" } else { "its rows have no key" };
-            self.find(codes::OVERWRITE_WITHOUT_KEY, id.span, &format!("{path}.mode"), format!("`mode: overwrite` needs rows with a key, and {what}"))
-                .help = Some("a window's GROUP BY columns that are in its SELECT, and an upsert's key, are keys".to_owned());
+            self.find(
+                codes::OVERWRITE_WITHOUT_KEY,
+                id.span,
+                &format!("{path}.mode"),
+                format!("`mode: overwrite` needs rows with a key, and {what}"),
+            )
+            .help =
+                Some("a window's GROUP BY columns that are in its SELECT, and an upsert's key, are keys".to_owned());
             return None;
         }
         if let Some((name, _)) = inputs.iter().find(|(_, p)| p.revised)
@@ -225,7 +249,13 @@ impl<'a> Planner<'a> {
         for column in &digest.by {
             if !known.contains(&column.value.as_str()) {
                 let help = millstream_spec::suggest::help(&column.value, "columns", known.iter().copied());
-                self.find(codes::UNKNOWN_COLUMN, column.span, &format!("{path}.digest.by"), format!("no column named `{}`", column.value)).help = help;
+                self.find(
+                    codes::UNKNOWN_COLUMN,
+                    column.span,
+                    &format!("{path}.digest.by"),
+                    format!("no column named `{}`", column.value),
+                )
+                .help = help;
                 return None;
             }
         }
@@ -264,14 +294,24 @@ impl<'a> Planner<'a> {
         for (i, pattern) in self.pipeline.drop.iter().enumerate() {
             let path = format!("drop[{i}]");
             let found: Vec<String> = if pattern.value.contains('*') {
-                self.ports.matching(&pattern.value).into_iter().filter(|(_, p)| p.carries == Carries::Refused).map(|(n, _)| n).collect()
+                self.ports
+                    .matching(&pattern.value)
+                    .into_iter()
+                    .filter(|(_, p)| p.carries == Carries::Refused)
+                    .map(|(n, _)| n)
+                    .collect()
             } else {
                 self.port(pattern, &path).map(|_| pattern.value.clone()).into_iter().collect()
             };
             for name in &found {
                 let read = self.ports.get(name).is_some_and(|p| self.read.contains(&p.at));
                 if read && !pattern.value.contains('*') {
-                    self.find(codes::READ_AND_DROPPED, pattern.span, &path, format!("`{name}` is read by a sink and declared dropped"));
+                    self.find(
+                        codes::READ_AND_DROPPED,
+                        pattern.span,
+                        &path,
+                        format!("`{name}` is read by a sink and declared dropped"),
+                    );
                 }
             }
             dropped.extend(found);
@@ -287,8 +327,15 @@ impl<'a> Planner<'a> {
             let end = name.rsplit('.').next().unwrap_or(&name);
             let span = self.id_span(owner);
             let section = self.section(owner);
-            self.find(codes::UNREAD_PORT, span, &format!("{section}.{owner}"), format!("nothing reads the refused rows of `{name}`")).help =
-                Some(format!("let a sink read them: `from: [\"*.{end}\"]`, or say that they may be lost: `drop: [{name}]`"));
+            self.find(
+                codes::UNREAD_PORT,
+                span,
+                &format!("{section}.{owner}"),
+                format!("nothing reads the refused rows of `{name}`"),
+            )
+            .help = Some(format!(
+                "let a sink read them: `from: [\"*.{end}\"]`, or say that they may be lost: `drop: [{name}]`"
+            ));
         }
     }
 

@@ -68,7 +68,10 @@ impl<'a> Planner<'a> {
             schema: Arc::new(source.schema.clone()),
         };
         let kind = NodeKind::Source(SourceNode { connector, options, event_time: event_time?, raw_is_read: false });
-        self.add(Node { id: id.value.clone(), kind, inputs: Vec::new(), ports: graph_ports, sources: vec![node] }, infos);
+        self.add(
+            Node { id: id.value.clone(), kind, inputs: Vec::new(), ports: graph_ports, sources: vec![node] },
+            infos,
+        );
         Some(())
     }
 

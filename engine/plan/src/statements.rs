@@ -12,7 +12,12 @@ use crate::planner::Planner;
 use crate::ports::{Carries, PortInfo};
 
 impl<'a> Planner<'a> {
-    pub(crate) fn sql(&mut self, id: &Spanned<String>, text: &'a Spanned<SqlText>, transform: &'a Transform) -> Option<()> {
+    pub(crate) fn sql(
+        &mut self,
+        id: &Spanned<String>,
+        text: &'a Spanned<SqlText>,
+        transform: &'a Transform,
+    ) -> Option<()> {
         let path = format!("transforms.{}.sql", id.value);
         let mut broken = false;
         for (name, range) in millstream_sql::streams(&text.value.text) {
@@ -40,8 +45,8 @@ impl<'a> Planner<'a> {
         };
         self.sql_findings(text, &path, planned.warnings().to_vec());
         if transform.emit.is_some() && planned.kind() != QueryKind::Windowed {
-            self.find(codes::EMIT_WITHOUT_WINDOW, transform.span, &path, "`emit` stands beside SQL without a window").help =
-                Some("remove `emit`, or aggregate over `tumble(stream, column, INTERVAL '..')`".to_owned());
+            self.find(codes::EMIT_WITHOUT_WINDOW, transform.span, &path, "`emit` stands beside SQL without a window")
+                .help = Some("remove `emit`, or aggregate over `tumble(stream, column, INTERVAL '..')`".to_owned());
         }
         self.add_query(id, planned, emit.early.is_some() || !emit.allowed_lateness.is_zero())
     }
@@ -50,7 +55,10 @@ impl<'a> Planner<'a> {
         self.ports
             .iter()
             .map(|(name, p)| {
-                (name.to_owned(), millstream_sql::Port { schema: p.schema.clone(), key: p.key.clone(), bounded: p.bounded })
+                (
+                    name.to_owned(),
+                    millstream_sql::Port { schema: p.schema.clone(), key: p.key.clone(), bounded: p.bounded },
+                )
             })
             .collect()
     }
@@ -67,21 +75,23 @@ impl<'a> Planner<'a> {
         };
         let node = self.next_node();
         let (mut ports, mut infos) = (Vec::new(), Vec::new());
-        let mut give = |name: &str, schema: arrow::datatypes::SchemaRef, key: Vec<String>, carries, read: bool, revised| {
-            let at = PortRef { node, port: ports.len() };
-            ports.push(Port { name: name.to_owned(), schema: schema.clone(), key: key.clone() });
-            if read {
-                let full = if name.is_empty() { id.value.clone() } else { format!("{}.{name}", id.value) };
-                infos.push((full, PortInfo { at, schema, key, carries, bounded, sources: sources.clone(), revised }));
-            }
-        };
+        let mut give =
+            |name: &str, schema: arrow::datatypes::SchemaRef, key: Vec<String>, carries, read: bool, revised| {
+                let at = PortRef { node, port: ports.len() };
+                ports.push(Port { name: name.to_owned(), schema: schema.clone(), key: key.clone() });
+                if read {
+                    let full = if name.is_empty() { id.value.clone() } else { format!("{}.{name}", id.value) };
+                    infos.push((
+                        full,
+                        PortInfo { at, schema, key, carries, bounded, sources: sources.clone(), revised },
+                    ));
+                }
+            };
         give("", query.schema(), query.key().to_vec(), Carries::Rows, true, revised);
         give("late", refusal::schema(), Vec::new(), Carries::Refused, query.late_port(), false);
         give("failed", refusal::schema(), Vec::new(), Carries::Refused, query.failed_port(), false);
-        let context = StageContext {
-            component: id.value.clone(),
-            tick: std::time::Duration::from_millis(self.options.tick_ms),
-        };
+        let context =
+            StageContext { component: id.value.clone(), tick: std::time::Duration::from_millis(self.options.tick_ms) };
         let stages = query.stages().into_iter().map(|stage| {
             let routing = match &stage.routing {
                 millstream_sql::Routing::Local => Routing::Local,

@@ -80,7 +80,12 @@ impl<'a> Planner<'a> {
         self.add_upsert(id, table, spec, table_schema, connector, &inputs)
     }
 
-    fn table(&mut self, id: &Spanned<String>, into: &Spanned<String>, path: &str) -> Option<(&'a Spanned<String>, &'a Table)> {
+    fn table(
+        &mut self,
+        id: &Spanned<String>,
+        into: &Spanned<String>,
+        path: &str,
+    ) -> Option<(&'a Spanned<String>, &'a Table)> {
         let path = format!("{path}.into");
         let Some((table_id, table)) = self.pipeline.tables.iter().find(|(t, _)| t.value == into.value) else {
             let tables: Vec<&str> = self.pipeline.tables.iter().map(|(t, _)| t.value.as_str()).collect();
@@ -89,8 +94,13 @@ impl<'a> Planner<'a> {
             return None;
         };
         if let Some(writer) = self.table_writers.get(&into.value).filter(|w| **w != id.value).cloned() {
-            self.find(codes::TABLE_WRITERS, into.span, &path, format!("`{writer}` writes the table `{}` already", into.value)).help =
-                Some(format!("let `{writer}` read both inputs, or use a second table"));
+            self.find(
+                codes::TABLE_WRITERS,
+                into.span,
+                &path,
+                format!("`{writer}` writes the table `{}` already", into.value),
+            )
+            .help = Some(format!("let `{writer}` read both inputs, or use a second table"));
             return None;
         }
         Some((table_id, table))
@@ -117,7 +127,12 @@ impl<'a> Planner<'a> {
             for ((from, spec), (input, key)) in set.iter().zip(inputs.iter().zip(&keys)) {
                 let other = key.get(columns.fields.len()).map(|c| input.schema.field(*c).data_type().clone());
                 if other.as_ref() != Some(&data_type) {
-                    self.find(codes::COLUMN_TYPE, spec.span, path, format!("the key `{}` has another type in `{}`", name.value, from.value));
+                    self.find(
+                        codes::COLUMN_TYPE,
+                        spec.span,
+                        path,
+                        format!("the key `{}` has another type in `{}`", name.value, from.value),
+                    );
                     return None;
                 }
             }
@@ -152,13 +167,16 @@ impl<'a> Planner<'a> {
             }
             let latest_by = match &spec.latest_by {
                 None => None,
-                Some(name) => match self.key_columns(std::slice::from_ref(name), input, &from.value, &format!("{path}.latest_by")) {
-                    Some(found) => found.first().copied(),
-                    None => {
-                        failed = true;
-                        None
+                Some(name) => {
+                    match self.key_columns(std::slice::from_ref(name), input, &from.value, &format!("{path}.latest_by"))
+                    {
+                        Some(found) => found.first().copied(),
+                        None => {
+                            failed = true;
+                            None
+                        }
                     }
-                },
+                }
             };
             specs.push(InputSpec { columns: mapped, key: key.clone(), latest_by, write_nulls: spec.write_nulls });
         }
@@ -186,15 +204,22 @@ impl<'a> Planner<'a> {
         let to = columns.position(&name.value).unwrap_or_else(|| columns.add(field.clone()));
         let known = columns.fields.get(to)?;
         if known.data_type() != field.data_type() {
-            self.find(codes::SHARED_COLUMN, name.span, path, format!("`{}` has another type in another input", name.value)).help =
-                Some("bring both to one type with `sql` and CAST".to_owned());
+            self.find(
+                codes::SHARED_COLUMN,
+                name.span,
+                path,
+                format!("`{}` has another type in another input", name.value),
+            )
+            .help = Some("bring both to one type with `sql` and CAST".to_owned());
             return None;
         }
         let owners = columns.owners.get_mut(to)?;
         let unordered = |n: &usize| set.get(*n).is_some_and(|(_, s)| s.latest_by.is_none());
         if !owners.is_empty() && owners.iter().chain([&number]).any(unordered) {
             let finding = self.find(codes::SHARED_COLUMN, name.span, path, format!("two inputs set `{}`", name.value));
-            finding.help = Some("let one of them own it, or give both `latest_by: <column>` so that the later value wins".to_owned());
+            finding.help = Some(
+                "let one of them own it, or give both `latest_by: <column>` so that the later value wins".to_owned(),
+            );
             return None;
         }
         owners.push(number);
@@ -216,7 +241,8 @@ impl<'a> Planner<'a> {
     fn statusless(&self, path: &str) -> bool {
         let id = path.split('.').nth(1).unwrap_or_default();
         self.pipeline.transforms.iter().any(|(i, t)| {
-            i.value == id && matches!(&t.kind, millstream_spec::model::TransformKind::Upsert { status, .. } if status.is_empty())
+            i.value == id
+                && matches!(&t.kind, millstream_spec::model::TransformKind::Upsert { status, .. } if status.is_empty())
         })
     }
 
@@ -239,8 +265,16 @@ impl<'a> Planner<'a> {
                 }
             };
             if !predicate.null_to_value_monotone() {
-                self.warn(codes::STATUS_NOT_MONOTONE, check.span, &path, format!("`{}` can stop to hold after a row has entered it", name.value))
-                    .help = Some("a status fires once, when its condition first holds: build it from `IS NOT NULL` of columns".to_owned());
+                self.warn(
+                    codes::STATUS_NOT_MONOTONE,
+                    check.span,
+                    &path,
+                    format!("`{}` can stop to hold after a row has entered it", name.value),
+                )
+                .help = Some(
+                    "a status fires once, when its condition first holds: build it from `IS NOT NULL` of columns"
+                        .to_owned(),
+                );
             }
             let index = |name: &str| schema.index_of(name).ok();
             let required: Vec<usize> = predicate.required().iter().filter_map(|c| index(c)).collect();
@@ -301,7 +335,10 @@ impl<'a> Planner<'a> {
             ports.push(Port { name: name.clone(), schema: schema.clone(), key: table_schema.key.clone() });
             infos.push((format!("{}.{name}", id.value), info(port, schema, table_schema.key.clone(), Carries::Rows)));
         }
-        infos.push((format!("{}.failed", table_schema.name), info(ports.len(), refusal::schema(), Vec::new(), Carries::Refused)));
+        infos.push((
+            format!("{}.failed", table_schema.name),
+            info(ports.len(), refusal::schema(), Vec::new(), Carries::Refused),
+        ));
         ports.push(Port { name: "failed".into(), schema: refusal::schema(), key: Vec::new() });
         let routing = spec.inputs.iter().map(|i| Routing::Keys(i.key.clone())).collect();
         let wanted: Arc<[AtomicBool]> = spec.statuses.iter().map(|_| AtomicBool::new(self.options.all_ports)).collect();

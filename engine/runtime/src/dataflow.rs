@@ -6,11 +6,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use millstream_core::error::{Error, Result};
+use timely::dataflow::Scope;
+use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::probe::Handle as ProbeHandle;
 use timely::dataflow::operators::{Concatenate, Exchange, Probe};
-use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::Scope;
 use timely::progress::frontier::MutableAntichain;
 use timely::worker::Worker;
 
@@ -226,7 +226,12 @@ fn coordinate<'s>(scope: Scope<'s, u64>, ctx: &Rc<WorkerContext>, control: Contr
     let mut builder = OperatorBuilder::new("coordinator".to_owned(), scope);
     let mut input = builder.new_input(control, Pipeline);
     let ctx = ctx.clone();
-    let sources: Vec<usize> = ctx.shared.graph.nodes.iter().enumerate()
+    let sources: Vec<usize> = ctx
+        .shared
+        .graph
+        .nodes
+        .iter()
+        .enumerate()
         .filter(|(_, n)| matches!(n.kind, NodeKind::Source(_)))
         .map(|(i, _)| i)
         .collect();

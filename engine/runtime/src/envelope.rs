@@ -91,10 +91,8 @@ mod tests {
 
     #[test]
     fn an_envelope_survives_the_wire() {
-        let schema = Arc::new(Schema::new(vec![
-            Field::new("a", DataType::Int32, true),
-            Field::new("b", DataType::Utf8, false),
-        ]));
+        let schema =
+            Arc::new(Schema::new(vec![Field::new("a", DataType::Int32, true), Field::new("b", DataType::Utf8, false)]));
         let rows = RecordBatch::try_new(
             schema,
             vec![Arc::new(Int32Array::from(vec![Some(1), None])), Arc::new(StringArray::from(vec!["x", "yz"]))],

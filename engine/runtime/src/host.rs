@@ -11,10 +11,10 @@ use timely::communication::Pull;
 use timely::container::NoopBuilder;
 use timely::dataflow::channels::Message;
 use timely::dataflow::channels::pact::{DistributorPact, LogPuller, Pipeline};
+use timely::dataflow::operators::generic::InputHandleCore;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::{Capability, InputCapability};
-use timely::dataflow::operators::generic::InputHandleCore;
 use timely::dataflow::{Scope, Stream};
 use timely::progress::frontier::MutableAntichain;
 

@@ -133,7 +133,8 @@ pub struct Metrics {
 impl Metrics {
     pub(crate) fn new(graph: &Graph, workers: usize) -> Self {
         // One minute in microseconds, two digits.
-        let histogram = || Mutex::new(Histogram::new_with_max(60_000_000, 2).unwrap_or_else(|_| unreachable_histogram()));
+        let histogram =
+            || Mutex::new(Histogram::new_with_max(60_000_000, 2).unwrap_or_else(|_| unreachable_histogram()));
         Self {
             nodes: graph.nodes.iter().map(|n| NodeMetrics::new(n.ports.len(), n.inputs.len(), workers)).collect(),
             tick_latency: histogram(),
@@ -167,49 +168,73 @@ impl Metrics {
     }
     /// A consistent enough copy: exact once the run has ended.
     pub fn snapshot(&self, graph: &Graph) -> Snapshot {
-        let nodes = graph.nodes.iter().zip(&self.nodes).map(|(node, m)| {
-            let mut counts = *lock(&m.counts);
-            counts.held += m.held.iter().map(|h| h.load(Relaxed)).sum::<u64>();
-            let state = m.state.iter().fold(StateSize::default(), |mut sum, s| {
-                let s = *lock(s);
-                sum.bytes += s.bytes;
-                sum.keys += s.keys;
-                sum.open_windows += s.open_windows;
-                sum
-            });
-            let table = matches!(node.kind, NodeKind::Upsert(_)).then(|| {
-                let mut table = *lock(&m.table);
-                table.held += m.table_held.iter().map(|h| h.load(Relaxed)).sum::<u64>();
-                table
-            });
-            NodeSnapshot {
-                id: node.id.clone(),
-                kind: node.kind.name().to_owned(),
-                counts,
-                table: table.zip(node.table_id().map(str::to_owned)).map(|(counts, id)| TableSnapshot { id, counts }),
-                ports: node.ports.iter().zip(&m.given).enumerate()
-                    .map(|(i, (_, given))| PortSnapshot { name: node.port_name(i), given: given.load(Relaxed) })
-                    .collect(),
-                edges: node.inputs.iter().zip(&m.taken)
-                    .map(|(from, taken)| EdgeSnapshot {
-                        from: graph.nodes.get(from.node).map(|n| n.port_name(from.port)).unwrap_or_default(),
-                        given: self.nodes.get(from.node).and_then(|n| n.given.get(from.port)).map_or(0, |g| g.load(Relaxed)),
-                        taken: taken.load(Relaxed),
-                    })
-                    .collect(),
-                watermark: m.watermark.iter().map(|w| w.load(Relaxed)).min().map(EventTime).filter(|t| *t != EventTime::MIN),
-                event_time: Some(EventTime(m.event_time.load(Relaxed))).filter(|t| *t != EventTime::MIN),
-                bytes: m.bytes.load(Relaxed),
-                bytes_total: m.bytes_total.load(Relaxed),
-                splits: m.splits.load(Relaxed),
-                splits_finished: m.splits_finished.load(Relaxed),
-                behind_millis: m.behind.load(Relaxed),
-                state_bytes: state.bytes,
-                state_keys: state.keys,
-                open_windows: state.open_windows,
-                summaries: lock(&m.summaries).clone(),
-            }
-        }).collect();
+        let nodes = graph
+            .nodes
+            .iter()
+            .zip(&self.nodes)
+            .map(|(node, m)| {
+                let mut counts = *lock(&m.counts);
+                counts.held += m.held.iter().map(|h| h.load(Relaxed)).sum::<u64>();
+                let state = m.state.iter().fold(StateSize::default(), |mut sum, s| {
+                    let s = *lock(s);
+                    sum.bytes += s.bytes;
+                    sum.keys += s.keys;
+                    sum.open_windows += s.open_windows;
+                    sum
+                });
+                let table = matches!(node.kind, NodeKind::Upsert(_)).then(|| {
+                    let mut table = *lock(&m.table);
+                    table.held += m.table_held.iter().map(|h| h.load(Relaxed)).sum::<u64>();
+                    table
+                });
+                NodeSnapshot {
+                    id: node.id.clone(),
+                    kind: node.kind.name().to_owned(),
+                    counts,
+                    table: table
+                        .zip(node.table_id().map(str::to_owned))
+                        .map(|(counts, id)| TableSnapshot { id, counts }),
+                    ports: node
+                        .ports
+                        .iter()
+                        .zip(&m.given)
+                        .enumerate()
+                        .map(|(i, (_, given))| PortSnapshot { name: node.port_name(i), given: given.load(Relaxed) })
+                        .collect(),
+                    edges: node
+                        .inputs
+                        .iter()
+                        .zip(&m.taken)
+                        .map(|(from, taken)| EdgeSnapshot {
+                            from: graph.nodes.get(from.node).map(|n| n.port_name(from.port)).unwrap_or_default(),
+                            given: self
+                                .nodes
+                                .get(from.node)
+                                .and_then(|n| n.given.get(from.port))
+                                .map_or(0, |g| g.load(Relaxed)),
+                            taken: taken.load(Relaxed),
+                        })
+                        .collect(),
+                    watermark: m
+                        .watermark
+                        .iter()
+                        .map(|w| w.load(Relaxed))
+                        .min()
+                        .map(EventTime)
+                        .filter(|t| *t != EventTime::MIN),
+                    event_time: Some(EventTime(m.event_time.load(Relaxed))).filter(|t| *t != EventTime::MIN),
+                    bytes: m.bytes.load(Relaxed),
+                    bytes_total: m.bytes_total.load(Relaxed),
+                    splits: m.splits.load(Relaxed),
+                    splits_finished: m.splits_finished.load(Relaxed),
+                    behind_millis: m.behind.load(Relaxed),
+                    state_bytes: state.bytes,
+                    state_keys: state.keys,
+                    open_windows: state.open_windows,
+                    summaries: lock(&m.summaries).clone(),
+                }
+            })
+            .collect();
         Snapshot {
             nodes,
             tick_latency: Latency::of(&lock(&self.tick_latency)),

@@ -22,7 +22,7 @@ pub(crate) enum FromReader {
     /// The split is read to its end.
     Finished(usize),
     /// It cannot be read.
-    Failed(usize, Error),
+    Failed(Error),
 }
 
 /// Sends to a source operator and wakes its worker.
@@ -59,7 +59,7 @@ pub(crate) async fn read(
             Ok(reader) => break reader,
             Err(e) if e.kind() == ErrorKind::Unavailable => pause.wait(&split, &e).await,
             Err(e) => {
-                to.send(FromReader::Failed(number, e)).await;
+                to.send(FromReader::Failed(e)).await;
                 return;
             }
         }
@@ -83,7 +83,7 @@ pub(crate) async fn read(
                 continue;
             }
             Err(e) => {
-                to.send(FromReader::Failed(number, e)).await;
+                to.send(FromReader::Failed(e)).await;
                 return;
             }
         };

@@ -113,9 +113,7 @@ impl SinkHost {
             input.for_each(|capability, envelope| {
                 let since = envelope.since;
                 let Some(batch) = envelope.batch.take() else { return };
-                if counts_input
-                    && let Some(m) = ctx.shared.metrics.node(node)
-                {
+                if counts_input && let Some(m) = ctx.shared.metrics.node(node) {
                     m.took(port, batch.num_rows());
                     m.add(Counts { input: batch.num_rows() as u64, ..Counts::default() });
                 }

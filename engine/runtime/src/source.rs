@@ -308,10 +308,13 @@ impl SourceWorker {
             let shown = time.map(|t| t.to_string()).unwrap_or_default();
             let (rule, text) = match verdict {
                 Verdict::NoEventTime => ("no_event_time", format!("{column} is null, and it is the event time")),
-                Verdict::Future => ("future_event_time", format!("{column} {shown} is further ahead of its arrival than max_future")),
-                Verdict::Late(watermark) => {
-                    ("late", format!("{column} {shown} is more than late_after behind the watermark {}", EventTime(*watermark)))
+                Verdict::Future => {
+                    ("future_event_time", format!("{column} {shown} is further ahead of its arrival than max_future"))
                 }
+                Verdict::Late(watermark) => (
+                    "late",
+                    format!("{column} {shown} is more than late_after behind the watermark {}", EventTime(*watermark)),
+                ),
             };
             let port = if matches!(verdict, Verdict::Late(_)) { "late" } else { "rejected" };
             let record = accepted.get(*row).copied().unwrap_or_default();

@@ -138,8 +138,11 @@ impl SourceHost {
         for (_, message) in messages {
             match message {
                 Control::Splits { source, splits, all } if source == self.node => {
-                    let mine = splits.into_iter().filter(|(_, worker)| *worker == self.ctx.index).map(|(s, _)| s);
-                    mine.for_each(|split| self.open(split));
+                    for (split, worker) in splits {
+                        if worker == self.ctx.index {
+                            self.open(split);
+                        }
+                    }
                     self.all_known |= all;
                     self.assigned = true;
                 }
@@ -209,7 +212,7 @@ impl SourceHost {
                         m.finished_split();
                     }
                 }
-                FromReader::Failed(_, error) => return Err(error),
+                FromReader::Failed(error) => return Err(error),
             }
         }
         Ok(())

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use millstream_core::error::{Error, Result};
 use millstream_core::ledger::Counts;
-use millstream_core::operator::{InPort, Operator, Output, OutPort};
+use millstream_core::operator::{InPort, Operator, OutPort, Output};
 use millstream_core::table::{PutOutcome, TableRows, TableStore};
 use millstream_core::time::Tick;
 use millstream_operators::upsert::{DirtyRows, Upsert};
@@ -296,8 +296,7 @@ struct TableWriter {
 impl TableWriter {
     async fn run(mut self) {
         while let Some(rows) = self.from_host.recv().await {
-            let outcomes =
-                put(self.store.as_ref(), &rows, &self.delivery, self.clock.as_ref(), &self.name).await;
+            let outcomes = put(self.store.as_ref(), &rows, &self.delivery, self.clock.as_ref(), &self.name).await;
             if self.to_host.send(outcomes).is_err() || self.activator.activate().is_err() {
                 return;
             }
