@@ -34,9 +34,17 @@ pub fn seed<'a>(names: impl IntoIterator<Item = &'a str>) -> u64 {
 /// # Errors
 /// `Bug` where a type has no canonical form.
 pub fn hash_rows(rows: &RecordBatch, columns: &[usize], seed: u64) -> Result<Vec<u64>> {
-    let mut hashes = vec![seed; rows.num_rows()];
-    for &c in columns {
-        add(rows.column(c), &mut hashes)?;
+    hash_arrays(columns.iter().map(|c| rows.column(*c)), rows.num_rows(), seed)
+}
+
+/// Per row of these columns, each `rows` long, their hash in that order, starting from `seed`.
+///
+/// # Errors
+/// As [`hash_rows`].
+pub fn hash_arrays<'a>(columns: impl IntoIterator<Item = &'a ArrayRef>, rows: usize, seed: u64) -> Result<Vec<u64>> {
+    let mut hashes = vec![seed; rows];
+    for column in columns {
+        add(column, &mut hashes)?;
     }
     Ok(hashes)
 }

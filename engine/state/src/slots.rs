@@ -44,6 +44,8 @@ impl Meta {
     pub const TIMED: u8 = 1 << 4;
     /// It was removed while it stood in the time index; it becomes free when that meets it.
     pub const DEAD: u8 = 1 << 5;
+    /// It stands in its operator's queue of slots to be written.
+    pub const QUEUED: u8 = 1 << 6;
 
     /// A slot just taken for the key of this hash.
     pub fn new(hash: u64) -> Self {

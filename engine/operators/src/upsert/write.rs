@@ -1,0 +1,165 @@
+//! Writing through: which rows the store must be given, and what its answers mean.
+
+use arrow::array::Array;
+use millstream_core::format::Reason;
+use millstream_core::operator::Output;
+use millstream_core::refusal::{self, Refusal};
+use millstream_core::table::{PutOutcome, StoredRow, TableRows};
+use millstream_core::{Error, EventTime, Result};
+use millstream_formats::value::row_json;
+use millstream_state::{Meta, Slot};
+
+use super::Upsert;
+use super::stamp::to_json;
+
+/// Rows handed out to be written; given back with the store's answers.
+#[derive(Debug, Clone)]
+pub struct DirtyRows {
+    /// By row, its key's place in state.
+    slots: Vec<Slot>,
+    /// What the store is to put.
+    pub rows: TableRows,
+}
+
+impl DirtyRows {
+    /// How many rows.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+}
+
+impl Upsert {
+    /// How many keys changed since they were last handed out, those in flight included.
+    pub fn dirty_len(&self) -> usize {
+        self.dirty
+    }
+    /// How many keys were handed out and not answered for.
+    pub fn in_flight_len(&self) -> usize {
+        self.in_flight
+    }
+    /// Hands out at most `max_rows` rows to be written, oldest change first; none where no key is dirty that is
+    /// not in flight. They are in flight until [`Upsert::on_outcomes`] or [`Upsert::retry`].
+    ///
+    /// # Errors
+    /// `Bug` only.
+    pub fn take_dirty(&mut self, max_rows: usize) -> Result<Option<DirtyRows>> {
+        let count = max_rows.min(self.queue.len());
+        let (mut slots, mut versions) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        while slots.len() < max_rows
+            && let Some(slot) = self.queue.pop_front()
+        {
+            let meta = self.own.table.meta_mut(slot);
+            meta.flags &= !Meta::QUEUED;
+            if meta.has(Meta::DIRTY) {
+                meta.flags = (meta.flags & !Meta::DIRTY) | Meta::IN_FLIGHT;
+                versions.push(if meta.has(Meta::CONTACTED) { meta.version.max(meta.written + 1) } else { 1 });
+                slots.push(slot);
+            }
+        }
+        if slots.is_empty() {
+            return Ok(None);
+        }
+        self.dirty -= slots.len();
+        self.in_flight += slots.len();
+        let merged = self.merged_rows(&slots)?;
+        let stamps = slots.iter().map(|s| self.stamps(*s)).collect::<Result<_>>()?;
+        Ok(Some(DirtyRows { slots, rows: TableRows { rows: merged.rows, versions, stamps } }))
+    }
+    /// Gives rows back that did not get through: they are dirty again.
+    pub fn retry(&mut self, rows: DirtyRows) {
+        for slot in rows.slots {
+            self.land(slot);
+            self.mark_dirty(slot);
+        }
+    }
+    /// Takes the store's answers to rows of [`Upsert::take_dirty`]. A stale row is merged with the stored one, and is
+    /// dirty again where that says more than the store; a refused one leaves by the failed port (counted as produced:
+    /// the events behind it are merged); one to be retried is dirty again.
+    ///
+    /// # Errors
+    /// `Bug` where the answers do not fit the rows.
+    pub fn on_outcomes(&mut self, rows: DirtyRows, outcomes: Vec<PutOutcome>, out: &mut Output) -> Result<()> {
+        if outcomes.len() != rows.slots.len() {
+            return Err(Error::bug(format!("the store of `{}` answered for another number of rows", self.spec.id)));
+        }
+        let mut refusals = Vec::new();
+        let mut stale: Vec<(Slot, StoredRow)> = Vec::new();
+        for (row, (slot, outcome)) in rows.slots.iter().zip(outcomes).enumerate() {
+            let version = rows.rows.versions.get(row).copied().unwrap_or_default();
+            self.land(*slot);
+            match outcome {
+                PutOutcome::Written => {
+                    let meta = self.own.table.meta_mut(*slot);
+                    meta.flags |= Meta::CONTACTED;
+                    meta.written = version;
+                }
+                PutOutcome::Stale(stored) if stored.version == 0 && self.own.table.meta(*slot).has(Meta::CONTACTED) => {
+                    let reason = "the store keeps a row of this key that has no version and lets none be put over it";
+                    refusals.push(self.refuse(&rows, row, "unversioned", reason)?);
+                }
+                PutOutcome::Stale(stored) => stale.push((*slot, *stored)),
+                PutOutcome::Refused(reason) => refusals.push(self.refuse(&rows, row, "refused", &reason)?),
+                PutOutcome::Retry(_) => self.mark_dirty(*slot),
+            }
+        }
+        if !stale.is_empty() {
+            self.absorb(stale)?;
+        }
+        out.counts.produced += refusals.len() as u64;
+        if !refusals.is_empty() {
+            out.give(self.spec.failed, refusal::batch(&refusals)?);
+        }
+        Ok(())
+    }
+    /// A key is not in flight any more.
+    fn land(&mut self, slot: Slot) {
+        let meta = self.own.table.meta_mut(slot);
+        if meta.has(Meta::IN_FLIGHT) {
+            meta.flags &= !Meta::IN_FLIGHT;
+            self.in_flight -= 1;
+            if meta.has(Meta::DIRTY) {
+                self.enqueue(slot);
+            }
+        }
+    }
+    fn refuse(&self, rows: &DirtyRows, row: usize, rule: &str, reason: &str) -> Result<Refusal> {
+        let slot = rows.slots.get(row).copied().unwrap_or_default();
+        let arrived = self.greatest(&[slot], self.layout.inputs.iter().map(|i| i.arrived_at))?;
+        let event_time = self.own.table.meta(slot).event_time;
+        Ok(Refusal {
+            component: self.spec.id.clone(),
+            port: "failed",
+            reasons: vec![Reason { rule: rule.to_owned(), text: reason.to_owned() }],
+            row: Some(row_json(&rows.rows.rows, row)),
+            raw: None,
+            version: rows.rows.versions.get(row).copied(),
+            source: None,
+            split: None,
+            position: None,
+            arrived_at: EventTime(if arrived.is_valid(0) { arrived.value(0) } else { 0 }),
+            event_time: (event_time != i64::MIN).then_some(EventTime(event_time)),
+        })
+    }
+    /// The stamps of a row as the store keeps them, where it needs them to be merged.
+    pub(super) fn stamps(&self, slot: Slot) -> Result<Option<String>> {
+        let base = self.base_of.get(&slot).copied();
+        let mixed = self.own.table.meta(slot).has(Meta::MIXED)
+            || base.is_some_and(|b| self.base.table.meta(b).has(Meta::MIXED));
+        if !self.layout.stamped && !mixed {
+            return Ok(None);
+        }
+        let mut stamps = Vec::new();
+        for (column, field) in self.layout.table.fields().iter().enumerate() {
+            let own = self.own.stamp(slot, column)?;
+            let stored = base.map(|b| self.base.stamp(b, column)).transpose()?.flatten();
+            if let Some(stamp) = own.max(stored) {
+                stamps.push((field.name().as_str(), stamp));
+            }
+        }
+        Ok(Some(to_json(stamps.into_iter())))
+    }
+}
