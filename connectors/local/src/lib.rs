@@ -4,6 +4,10 @@
 
 mod ahead;
 pub mod clock;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod declared;
+pub mod embedded;
 pub mod file;
 pub mod generate;
 mod io_error;
@@ -15,5 +19,5 @@ use millstream_core::connector::ConnectorKind;
 
 /// Every kind of connector of this crate, in the order in which `list` shows them.
 pub fn kinds() -> Vec<ConnectorKind> {
-    vec![generate::kind(), file::kind(), memory::kind()]
+    vec![generate::kind(), file::kind(), embedded::kind(), memory::kind()]
 }

@@ -104,6 +104,25 @@ async fn reading_goes_on_behind_any_record() {
 }
 
 #[tokio::test]
+async fn keeps_the_promises_of_a_source() {
+    let dir = tempfile::tempdir().unwrap();
+    let lines: Vec<String> = (0..20_000).map(|i| format!("{{\"n\":{i}}}")).collect();
+    let plain = path(dir.path(), "a.jsonl", lines.join("\n"));
+    let rows = crate::conformance::every_type(0, 10_000);
+    let parquet = dir.path().join("b.parquet");
+    let mut writer =
+        parquet::arrow::ArrowWriter::try_new(std::fs::File::create(&parquet).unwrap(), rows.schema(), None).unwrap();
+    writer.write(&rows).unwrap();
+    writer.close().unwrap();
+    let expected = lines.iter().map(|l| l.as_bytes().to_vec()).collect();
+    let options = json!({ "path": plain, "split_size": 50_000 });
+    crate::conformance::source(async || source(options.clone()).await, Some(expected)).await;
+    let expected = crate::conformance::json_lines(&[rows]).into_iter().map(String::into_bytes).collect();
+    let options = json!({ "path": parquet.to_str().unwrap() });
+    crate::conformance::source(async || source(options.clone()).await, Some(expected)).await;
+}
+
+#[tokio::test]
 async fn empty_files_and_missing_files() {
     let dir = tempfile::tempdir().unwrap();
     let empty = path(dir.path(), "empty.csv", "");

@@ -102,6 +102,12 @@ async fn a_reader_goes_on_where_it_stopped() {
 }
 
 #[tokio::test]
+async fn keeps_the_promises_of_a_source() {
+    let options = json!({"part": "ends", "trips": 60_000});
+    crate::conformance::source(async || Box::new(source(options.clone())) as Box<dyn SplitSource>, None).await;
+}
+
+#[tokio::test]
 async fn disorder_stays_below_ten_minutes_but_for_the_late_ones() {
     let options = json!({"part": "ends", "trips": 20_000, "days": 2, "rate": "1000000000/s",
         "shares": {"hours_late": 0, "duplicates": 0, "bad_date": 0, "bad_json": 0, "missing_field": 0}});

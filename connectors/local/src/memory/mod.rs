@@ -99,3 +99,6 @@ pub(crate) fn kind() -> ConnectorKind {
         },
     }
 }
+
+#[cfg(test)]
+mod tests;

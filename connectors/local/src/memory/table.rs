@@ -94,6 +94,11 @@ impl MemoryTable {
     pub fn schema(&self) -> &TableSchema {
         &self.schema
     }
+    /// How many rows it holds in memory, dead ones included.
+    #[cfg(test)]
+    pub(crate) fn stored_rows(&self) -> usize {
+        self.lock().stored
+    }
     fn lock(&self) -> MutexGuard<'_, Rows> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }

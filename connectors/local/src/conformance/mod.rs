@@ -1,0 +1,22 @@
+//! One suite per trait of connectors, run by every implementation: what the traits' docs promise, as tests.
+//!
+//! A suite takes closures that open the implementation, so that it never knows what it tests. Failures are panics
+//! with the promise that was broken.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "these are tests"
+)]
+
+mod rows;
+mod sink;
+mod source;
+mod table;
+
+pub use rows::{every_type, json_lines};
+pub use sink::{SinkUnderTest, sink, sink_options};
+pub use source::source;
+pub use table::table_store;

@@ -1,0 +1,95 @@
+//! `embedded`: tables of the pipeline, and queues of dead letters, in one SQLite file.
+
+mod columns;
+mod config;
+mod database;
+mod layout;
+mod sink;
+mod table;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use millstream_core::connector::{Connector, ConnectorKind, Role};
+use millstream_core::sink::{Sink, SinkOptions};
+use millstream_core::table::{TableSchema, TableStore};
+use millstream_core::{Error, Result};
+
+pub use config::{EmbeddedConfig, Synchronous};
+
+use crate::clock::{self, Clock};
+use database::Database;
+use sink::EmbeddedSink;
+use table::EmbeddedTable;
+
+#[derive(Debug)]
+struct Embedded {
+    config: EmbeddedConfig,
+    clock: Arc<dyn Clock>,
+    /// Rows written by each sink, all its instances together.
+    written: Mutex<HashMap<String, Arc<AtomicU64>>>,
+}
+
+impl Embedded {
+    fn new(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Self {
+        Self { config, clock, written: Mutex::default() }
+    }
+    async fn database(&self) -> Result<Arc<Database>> {
+        let (path, synchronous) = (self.config.path.clone(), self.config.synchronous);
+        tokio::task::spawn_blocking(move || Database::open(Path::new(&path), synchronous))
+            .await
+            .map_err(|e| Error::bug("opening a database panicked").caused_by(e))?
+    }
+}
+
+/// A path for people: relative where it is below the working directory.
+pub(crate) fn shown(path: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(&here).unwrap_or(path).display().to_string()
+}
+
+#[async_trait]
+impl Connector for Embedded {
+    fn kind(&self) -> &'static str {
+        "embedded"
+    }
+    fn problems(&self) -> Vec<String> {
+        match self.config.path.trim() {
+            "" => vec!["`path` is empty: name a database file such as out/state.db".into()],
+            ":memory:" => vec!["`:memory:` is not a file: use the connector `memory`".into()],
+            _ => Vec::new(),
+        }
+    }
+    async fn sink(&self, options: &SinkOptions) -> Result<Box<dyn Sink>> {
+        let database = self.database().await?;
+        let rows = {
+            let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+            written.entry(options.id.clone()).or_default().clone()
+        };
+        Ok(Box::new(EmbeddedSink::open(database, options, self.clock.clone(), rows).await?))
+    }
+    async fn table(&self, schema: &TableSchema) -> Result<Arc<dyn TableStore>> {
+        Ok(Arc::new(EmbeddedTable::open(self.database().await?, schema, self.clock.clone()).await?))
+    }
+}
+
+/// The kind `embedded`.
+pub(crate) fn kind() -> ConnectorKind {
+    ConnectorKind {
+        name: "embedded",
+        summary: "Tables and queues of dead letters in one SQLite file",
+        roles: &[Role::Table, Role::Sink],
+        built_in: true,
+        options: || schemars::schema_for!(EmbeddedConfig),
+        parse: |options| {
+            let config = serde_json::from_value(options).map_err(|e| e.to_string())?;
+            Ok(Arc::new(Embedded::new(config, clock::system())))
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;
