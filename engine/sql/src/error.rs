@@ -29,6 +29,8 @@ pub enum SqlErrorKind {
     NotBoolean,
     /// SQL that Millstream does not run.
     Unsupported,
+    /// A value made an expression fail while the query ran.
+    Execution,
 }
 
 /// One finding.

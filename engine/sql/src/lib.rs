@@ -13,10 +13,39 @@
 //!    cut into batches, interleaved, or spread over workers.
 //! 2. Every error carries the bytes of the SQL text it is about, where there are such.
 
+mod batch;
+mod bounded;
 mod catalog;
+mod chain;
+mod checked;
+mod checks;
+mod cut;
 mod error;
+mod explain;
+mod fates;
+mod findings;
+mod hidden;
+mod logical;
+mod monotone;
+mod normal;
+mod output;
+mod parse;
+mod planning;
+mod predicate;
 mod query;
+mod refuse;
+mod relation;
+mod session;
+mod stateless;
+mod streams;
+mod text;
+mod types;
+mod window;
 
+pub use batch::run_batch;
 pub use catalog::{Catalog, Emit, Port};
 pub use error::{SqlError, SqlErrorKind};
-pub use query::{QueryKind, Routing, Stage, StageContext, port};
+pub use planning::plan_query;
+pub use predicate::{PlannedPredicate, plan_predicate};
+pub use query::{PlannedQuery, QueryKind, Routing, Stage, StageContext, port};
+pub use streams::streams;

@@ -1,10 +1,22 @@
 //! A planned query as the runtime sees it: inputs, output, and the stages to run.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::datatypes::SchemaRef;
 use millstream_core::operator::{Operator, OutPort};
-use millstream_core::Result;
+use millstream_core::{Error, Result};
+
+use crate::bounded::{Bounded, BoundedPlan};
+use crate::chain::Chain;
+use crate::cut::Branch;
+use crate::error::SqlError;
+use crate::output::Finish;
+use crate::stateless::Stateless;
+use crate::window::merge::MergeWindow;
+use crate::window::partial::PartialWindow;
+use crate::window::plan::WindowPlan;
 
 /// The output ports of every stage.
 pub mod port {
@@ -87,4 +99,140 @@ impl fmt::Debug for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stage").field("name", &self.name).field("routing", &self.routing).finish_non_exhaustive()
     }
+}
+
+/// What runs.
+pub(crate) enum Runs {
+    /// Chains that end in the query's columns.
+    Stateless { branches: Vec<Branch>, finish: Finish },
+    /// An aggregate over windows.
+    Windowed { plan: Arc<WindowPlan>, finish: Finish },
+    /// DataFusion, at the end; `words` is its plan.
+    Bounded { plan: Arc<BoundedPlan>, words: String },
+}
+
+/// A query that was planned and compiled.
+pub struct PlannedQuery {
+    pub(crate) inputs: Vec<String>,
+    pub(crate) schema: SchemaRef,
+    pub(crate) key: Vec<String>,
+    pub(crate) warnings: Vec<SqlError>,
+    pub(crate) runs: Runs,
+}
+
+impl fmt::Debug for PlannedQuery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PlannedQuery").field("kind", &self.kind()).field("inputs", &self.inputs).finish_non_exhaustive()
+    }
+}
+
+impl PlannedQuery {
+    /// The ports it reads, by name: `inputs()[i]` arrives at the first stage's `InPort(i)`.
+    pub fn inputs(&self) -> &[String] {
+        &self.inputs
+    }
+    /// Its result: user columns, then hidden ones.
+    pub fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+    /// Output columns that identify a result row: a later row of the same key replaces it. Empty if none do.
+    pub fn key(&self) -> &[String] {
+        &self.key
+    }
+    /// How it runs.
+    pub fn kind(&self) -> QueryKind {
+        match self.runs {
+            Runs::Stateless { .. } => QueryKind::Stateless,
+            Runs::Windowed { .. } => QueryKind::Windowed,
+            Runs::Bounded { .. } => QueryKind::Bounded,
+        }
+    }
+    /// Whether rows can leave by [`port::LATE`].
+    pub fn late_port(&self) -> bool {
+        matches!(self.runs, Runs::Windowed { .. })
+    }
+    /// Whether rows can leave by [`port::FAILED`]: an expression can fail on them.
+    pub fn failed_port(&self) -> bool {
+        !matches!(self.runs, Runs::Bounded { .. })
+    }
+    /// Whether a result may be given again with other values: early results, rows within the allowed lateness. Only
+    /// keyed sinks can take those.
+    pub fn revises(&self) -> bool {
+        match &self.runs {
+            Runs::Windowed { plan, .. } => {
+                !plan.having
+                    && (plan.emit.early.is_some() || !plan.emit.allowed_lateness.is_zero() || !plan.horizon.is_zero())
+            }
+            _ => false,
+        }
+    }
+    /// What is worth saying although it runs.
+    pub fn warnings(&self) -> &[SqlError] {
+        &self.warnings
+    }
+    /// Its operators, to be run in sequence.
+    pub fn stages(&self) -> Vec<Stage> {
+        match &self.runs {
+            Runs::Stateless { branches, finish } => vec![self.stateless(branches, finish)],
+            Runs::Windowed { plan, finish } => vec![self.partial(plan), merge(plan, finish)],
+            Runs::Bounded { plan, .. } => {
+                let plan = Arc::clone(plan);
+                vec![Stage {
+                    routing: Routing::Single,
+                    make: Box::new(move |c| Ok(Box::new(Bounded::new(Arc::clone(&plan), c.component.clone())))),
+                    ports: vec![port::RESULTS],
+                    name: "query at the end",
+                }]
+            }
+        }
+    }
+
+    /// Per input, the chains over it.
+    fn chains(&self, branches: &[Branch]) -> Vec<Vec<Chain>> {
+        let of = |input: &String| branches.iter().filter(|b| b.stream == *input).map(|b| b.chain.clone()).collect();
+        self.inputs.iter().map(of).collect()
+    }
+
+    fn stateless(&self, branches: &[Branch], finish: &Finish) -> Stage {
+        let (chains, finish) = (self.chains(branches), finish.clone());
+        Stage {
+            routing: Routing::Local,
+            make: Box::new(move |c| {
+                let (chains, finish, component) = (chains.clone(), finish.clone(), c.component.clone());
+                Ok(Box::new(Stateless { chains, finish, component }))
+            }),
+            ports: vec![port::RESULTS, port::FAILED],
+            name: "rows",
+        }
+    }
+
+    fn partial(&self, plan: &Arc<WindowPlan>) -> Stage {
+        let (plan, chains) = (Arc::clone(plan), self.chains(&plan.branches));
+        Stage {
+            routing: Routing::Local,
+            make: Box::new(move |c| {
+                let made = PartialWindow::new(Arc::clone(&plan), chains.clone(), c.component.clone());
+                Ok(Box::new(made.map_err(cannot_make)?))
+            }),
+            ports: vec![port::RESULTS, port::LATE, port::FAILED],
+            name: "window partial",
+        }
+    }
+}
+
+fn merge(plan: &Arc<WindowPlan>, finish: &Finish) -> Stage {
+    let (plan, finish) = (Arc::clone(plan), finish.clone());
+    Stage {
+        routing: Routing::Keys((0..plan.group_columns()).collect()),
+        make: Box::new(move |c| {
+            let made = MergeWindow::new(Arc::clone(&plan), finish.clone(), c.component.clone(), c.tick);
+            Ok(Box::new(made.map_err(cannot_make)?))
+        }),
+        ports: vec![port::RESULTS, port::FAILED],
+        name: "window merge",
+    }
+}
+
+fn cannot_make(e: datafusion::common::DataFusionError) -> Error {
+    Error::bug("a planned query cannot be compiled again").caused_by(e)
 }

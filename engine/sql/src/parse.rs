@@ -1,0 +1,286 @@
+//! Text to syntax tree, and what the tree alone tells: which streams, functions and hidden columns it names.
+
+use std::collections::BTreeSet;
+use std::ops::{ControlFlow, Range};
+
+use datafusion::sql::sqlparser::ast::{
+    Expr, Function, ObjectName, Query, Spanned, Statement, TableFactor, Visit, Visitor,
+};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+
+use crate::error::{SqlError, SqlErrorKind};
+use crate::hidden::Hidden;
+use crate::session;
+use crate::text::{Text, suggest};
+
+/// One query.
+pub(crate) fn query(text: &Text<'_>, sql: &str) -> Result<Statement, SqlError> {
+    let mut statements = Parser::parse_sql(&GenericDialect {}, sql).map_err(|e| syntax(text, e))?;
+    match (statements.pop(), statements.is_empty()) {
+        (Some(query @ Statement::Query(_)), true) => Ok(query),
+        (Some(other), true) => {
+            let word = other.to_string().split(' ').next().unwrap_or_default().to_owned();
+            Err(SqlError::new(SqlErrorKind::Parse, format!("only queries run here, not {word}"))
+                .at(text.parser_range(other.span()))
+                .help("begin with SELECT or WITH".to_owned()))
+        }
+        (Some(second), false) => Err(SqlError::new(SqlErrorKind::Parse, "more than one statement")
+            .at(text.parser_range(second.span()))
+            .help("write one query; make a second node for the other".to_owned())),
+        (None, _) => Err(SqlError::new(SqlErrorKind::Parse, "the SQL is empty")),
+    }
+}
+
+/// One expression.
+pub(crate) fn expression(text: &Text<'_>, sql: &str) -> Result<Expr, SqlError> {
+    let parse = || {
+        let mut parser = Parser::new(&GenericDialect {}).try_with_sql(sql)?;
+        let expr = parser.parse_expr()?;
+        let next = parser.peek_token();
+        match next.token {
+            datafusion::sql::sqlparser::tokenizer::Token::EOF => Ok(expr),
+            _ => parser.expected("end of the condition", next),
+        }
+    };
+    parse().map_err(|e| syntax(text, e))
+}
+
+fn syntax(text: &Text<'_>, error: ParserError) -> SqlError {
+    let message = match error {
+        ParserError::TokenizerError(m) | ParserError::ParserError(m) => m,
+        ParserError::RecursionLimitExceeded => "the SQL is nested too deeply".to_owned(),
+    };
+    let (message, range) = text.take_place(&message);
+    let message = match message.strip_prefix("Expected: ").and_then(|m| m.split_once(", found: ")) {
+        Some((expected, "EOF")) => format!("expected {expected}, but the SQL ends here"),
+        Some((expected, found)) => format!("expected {expected}, found `{found}`"),
+        None => message,
+    };
+    SqlError::new(SqlErrorKind::Parse, message).at(range)
+}
+
+/// A call of a function.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    /// Its name in lower case.
+    pub(crate) name: String,
+    /// The name's bytes.
+    pub(crate) name_range: Option<Range<usize>>,
+    /// The whole call's bytes.
+    pub(crate) range: Option<Range<usize>>,
+}
+
+/// What a tree names.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    /// Streams, in the order of the text: name and bytes.
+    pub(crate) streams: Vec<(String, Option<Range<usize>>)>,
+    /// Functions called in expressions.
+    pub(crate) calls: Vec<Call>,
+    /// Functions called as relations.
+    pub(crate) relations: Vec<Call>,
+    /// Names of `WITH` queries.
+    withs: BTreeSet<String>,
+    /// Hidden columns that may be meant.
+    pub(crate) hidden: BTreeSet<Hidden>,
+    /// Identifiers, with the bytes of each.
+    pub(crate) identifiers: Vec<(String, Option<Range<usize>>)>,
+    /// Subqueries within expressions.
+    pub(crate) subqueries: Vec<Option<Range<usize>>>,
+}
+
+impl Names {
+    pub(crate) fn of(text: &Text<'_>, tree: &impl Visit) -> Self {
+        let mut reader = Reader { text, names: Self::default() };
+        let _: ControlFlow<()> = tree.visit(&mut reader);
+        let withs = std::mem::take(&mut reader.names.withs);
+        reader.names.streams.retain(|(name, _)| !withs.contains(name));
+        reader.names
+    }
+
+    /// Streams that are not in `known`, each as a finding.
+    pub(crate) fn unknown_streams(&self, known: &[&str]) -> Vec<SqlError> {
+        let unknown = self.streams.iter().filter(|(name, _)| !known.contains(&name.as_str()));
+        unknown.map(|(name, range)| unknown_stream(name, known).at(range.clone())).collect()
+    }
+
+    /// Functions there are not.
+    pub(crate) fn unknown_functions(&self) -> Vec<SqlError> {
+        let finding = |call: &Call, known: &[&str]| {
+            let message = format!("no function named `{}`", call.name);
+            let likely = crate::text::closest(&call.name, known.iter().copied());
+            SqlError::new(SqlErrorKind::UnknownFunction, message)
+                .at(call.name_range.clone())
+                .help(likely.map(|l| format!("did you mean `{l}`?")))
+        };
+        let functions = session::functions();
+        let calls = self.calls.iter().filter(|c| !session::is_function(&c.name)).map(|c| finding(c, &functions));
+        let relations = session::relations();
+        let sources = self.relations.iter().filter(|c| !relations.contains(&c.name.as_str()));
+        calls.chain(sources.map(|c| finding(c, &relations))).collect()
+    }
+
+    /// Functions whose result depends on when they are called.
+    pub(crate) fn volatile(&self) -> Vec<SqlError> {
+        let volatile = self.calls.iter().filter(|c| session::is_volatile(&c.name));
+        volatile
+            .map(|c| {
+                let help = match c.name.as_str() {
+                    "random" | "uuid" => "derive it from the row, such as md5(concat(..)) of its key",
+                    _ => "use arrived_at, the time the record reached the stream",
+                };
+                SqlError::new(SqlErrorKind::Volatile, format!("`{}` gives another result at every replay", c.name))
+                    .at(c.range.clone())
+                    .label("depends on when it runs")
+                    .help(help.to_owned())
+            })
+            .collect()
+    }
+
+    /// Where a function is called: the call that covers `inner`, else the first of that name.
+    pub(crate) fn call_at(&self, name: &str, inner: Option<&Range<usize>>) -> Option<Range<usize>> {
+        let calls = || self.calls.iter().filter(|c| c.name == name).filter_map(|c| c.range.clone());
+        let covers = |r: &Range<usize>| inner.is_some_and(|i| r.start <= i.start && i.end <= r.end);
+        calls().find(covers).or_else(|| calls().next())
+    }
+
+    /// Where an identifier stands first.
+    pub(crate) fn identifier_at(&self, name: &str) -> Option<Range<usize>> {
+        self.identifiers.iter().find(|(n, _)| n == name).and_then(|(_, r)| r.clone())
+    }
+}
+
+fn unknown_stream(name: &str, known: &[&str]) -> SqlError {
+    let error = SqlError::new(SqlErrorKind::UnknownPort, format!("no stream named `{name}`"));
+    let (node, port) = name.split_once('.').unwrap_or((name, ""));
+    let own: Vec<&str> = known.iter().filter_map(|k| k.strip_prefix(node)?.strip_prefix('.')).collect();
+    if port.is_empty() || own.is_empty() {
+        return error.label("not a stream of this pipeline").help(suggest(name, "streams", known));
+    }
+    let likely = crate::text::closest(port, own.iter().copied());
+    let likely = likely.map(|p| format!("did you mean `{node}.{p}`?  ")).unwrap_or_default();
+    error.label(format!("not a port of `{node}`")).help(format!("{likely}ports: {}", own.join(", ")))
+}
+
+struct Reader<'a, 'b> {
+    text: &'a Text<'b>,
+    names: Names,
+}
+
+impl Reader<'_, '_> {
+    fn call(&mut self, function: &Function) -> Call {
+        Call {
+            name: function.name.to_string().to_lowercase(),
+            name_range: self.text.parser_range(function.name.span()),
+            range: self.text.call_range(function.span()),
+        }
+    }
+    fn stream(&mut self, name: String, range: Option<Range<usize>>) {
+        if !self.names.streams.iter().any(|(n, _)| *n == name) {
+            self.names.streams.push((name, range));
+        }
+    }
+    fn relation(&mut self, name: &ObjectName, args: &[datafusion::sql::sqlparser::ast::FunctionArg]) {
+        let call = Call {
+            name: name.to_string().to_lowercase(),
+            name_range: self.text.parser_range(name.span()),
+            range: self.text.parser_range(name.span()),
+        };
+        let ours = crate::relation::NAMES.contains(&call.name.as_str());
+        self.names.relations.push(call);
+        use datafusion::sql::sqlparser::ast::{FunctionArg, FunctionArgExpr};
+        if let (true, Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(stream)))) = (ours, args.first()) {
+            let range = self.text.parser_range(stream.span());
+            match stream {
+                Expr::Identifier(id) => self.stream(id.value.clone(), range),
+                Expr::CompoundIdentifier(ids) => self.stream(dotted(ids.iter().map(|i| i.value.as_str())), range),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn dotted<'a>(parts: impl Iterator<Item = &'a str>) -> String {
+    parts.collect::<Vec<_>>().join(".")
+}
+
+/// An object's name as the catalog has it: without quotes.
+pub(crate) fn plain(name: &ObjectName) -> String {
+    dotted(name.0.iter().filter_map(|p| p.as_ident()).map(|i| i.value.as_str()))
+}
+
+impl Visitor for Reader<'_, '_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        if let Some(with) = &query.with {
+            self.names.withs.extend(with.cte_tables.iter().map(|t| t.alias.name.value.clone()));
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table { name, args, .. } = factor {
+            match args {
+                Some(args) => self.relation(name, &args.args),
+                None => self.stream(plain(name), self.text.parser_range(name.span())),
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        let mut named = |name: &str, range| {
+            self.names.hidden.extend(Hidden::named(name));
+            self.names.identifiers.push((name.to_owned(), range));
+        };
+        match expr {
+            Expr::Function(function) => {
+                let call = self.call(function);
+                self.names.calls.push(call);
+            }
+            Expr::Identifier(id) => named(&id.value, self.text.parser_range(id.span)),
+            Expr::CompoundIdentifier(ids) => {
+                for id in ids {
+                    named(&id.value, self.text.parser_range(id.span));
+                }
+            }
+            Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => {
+                self.names.subqueries.push(self.text.parser_range(expr.span()));
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(sql: &str) -> Names {
+        let text = Text::new(sql);
+        Names::of(&text, &query(&text, sql).unwrap())
+    }
+
+    #[test]
+    fn streams_are_found_wherever_they_stand() {
+        let sql = "WITH a AS (SELECT * FROM trips.completed) SELECT * FROM a JOIN tumble(b, ts, INTERVAL '1 day') \
+                   WHERE x IN (SELECT y FROM c)";
+        let found: Vec<String> = names(sql).streams.into_iter().map(|(n, _)| n).collect();
+        assert_eq!(found, ["trips.completed", "b", "c"]);
+    }
+
+    #[test]
+    fn every_unknown_name_is_a_finding_of_its_own_bytes() {
+        let sql = "SELECT summ(x), upper(lowr(y)) FROM tumbl(trips.complete, ts, INTERVAL '1 day'), trips.complete";
+        let names = names(sql);
+        let mut places: Vec<&str> = (names.unknown_functions().iter())
+            .chain(&names.unknown_streams(&["trips.completed", "starts"]))
+            .map(|e| &sql[e.range.clone().unwrap()])
+            .collect();
+        places.sort_unstable();
+        assert_eq!(places, ["lowr", "summ", "trips.complete", "tumbl"]);
+    }
+}

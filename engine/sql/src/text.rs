@@ -1,0 +1,129 @@
+//! The user's SQL text: from the parser's lines and columns (of characters) to bytes, and words that are alike.
+
+use std::ops::Range;
+
+use datafusion::common::{Location, Span};
+use datafusion::sql::sqlparser::tokenizer;
+
+/// A text with the byte offset of each of its lines.
+#[derive(Debug)]
+pub(crate) struct Text<'a> {
+    text: &'a str,
+    lines: Vec<usize>,
+}
+
+impl<'a> Text<'a> {
+    pub(crate) fn new(text: &'a str) -> Self {
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(i, _)| i + 1)).collect();
+        Self { text, lines }
+    }
+
+    /// The byte at a line and a column, both counted from 1; `None` for the parser's empty location.
+    fn byte(&self, line: u64, column: u64) -> Option<usize> {
+        let start = *self.lines.get(usize::try_from(line.checked_sub(1)?).ok()?)?;
+        let column = usize::try_from(column.checked_sub(1)?).ok()?;
+        let rest = self.text.get(start..)?;
+        Some(start + rest.char_indices().nth(column).map_or(rest.len(), |(i, _)| i))
+    }
+
+    fn between(&self, from: Option<usize>, to: Option<usize>) -> Option<Range<usize>> {
+        match (from?, to?) {
+            (from, to) if from < to => Some(from..to),
+            (from, _) => Some(self.word_at(from)),
+        }
+    }
+
+    /// The bytes of a DataFusion span.
+    pub(crate) fn range(&self, span: &Span) -> Option<Range<usize>> {
+        let byte = |l: &Location| self.byte(l.line, l.column);
+        self.between(byte(&span.start), byte(&span.end))
+    }
+
+    /// The bytes of a parser's span.
+    pub(crate) fn parser_range(&self, span: tokenizer::Span) -> Option<Range<usize>> {
+        let byte = |l: tokenizer::Location| self.byte(l.line, l.column);
+        self.between(byte(span.start), byte(span.end))
+    }
+
+    /// The same, with the parenthesis that the parser leaves out of a call's span.
+    pub(crate) fn call_range(&self, span: tokenizer::Span) -> Option<Range<usize>> {
+        let range = self.parser_range(span)?;
+        let rest = self.text.get(range.end..)?;
+        let blank = rest.len() - rest.trim_start().len();
+        let closes = rest.trim_start().starts_with(')') && !self.text.get(range.clone())?.ends_with(')');
+        Some(if closes { range.start..range.end + blank + 1 } else { range })
+    }
+
+    /// The word, or the one character, that begins at a byte.
+    fn word_at(&self, at: usize) -> Range<usize> {
+        let rest = self.text.get(at..).unwrap_or_default();
+        let word = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+        let one = rest.chars().next().map_or(0, char::len_utf8);
+        at..at + word.max(one)
+    }
+
+    /// The place the parser's messages end with: ` at Line: 1, Column: 16`. Without one: the text's end.
+    pub(crate) fn take_place(&self, message: &str) -> (String, Range<usize>) {
+        let found = message.rsplit_once(" at Line: ").and_then(|(head, place)| {
+            let (line, column) = place.split_once(", Column: ")?;
+            let byte = self.byte(line.trim().parse().ok()?, column.trim().parse().ok()?)?;
+            Some((head.to_owned(), byte))
+        });
+        match found {
+            Some((head, byte)) if byte < self.text.len() => (head, self.word_at(byte)),
+            Some((head, _)) => (head, self.end()),
+            None => (message.to_owned(), self.end()),
+        }
+    }
+
+    /// The last byte that is not blank, as a place for what is missing at the end.
+    fn end(&self) -> Range<usize> {
+        let trimmed = self.text.trim_end();
+        trimmed.len() - trimmed.chars().next_back().map_or(0, char::len_utf8)..trimmed.len()
+    }
+}
+
+/// The candidate that `name` was likely meant to be.
+pub(crate) fn closest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let lower = name.to_lowercase();
+    let distance = |c: &str| strsim::damerau_levenshtein(&lower, &c.to_lowercase());
+    let best = candidates.into_iter().map(|c| (distance(c), c)).min()?;
+    (best.0 <= name.chars().count().div_ceil(3)).then_some(best.1)
+}
+
+/// A help line: the likely candidate, then all of them (shortened).
+pub(crate) fn suggest(name: &str, what: &str, candidates: &[&str]) -> Option<String> {
+    const SHOWN: usize = 12;
+    let likely = closest(name, candidates.iter().copied()).map(|c| format!("did you mean `{c}`?"));
+    let mut list = candidates.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
+    if candidates.len() > SHOWN {
+        list.push_str(", ..");
+    }
+    let list = (!list.is_empty()).then(|| format!("{what}: {list}"));
+    match (likely, list) {
+        (Some(likely), Some(list)) => Some(format!("{likely}  {list}")),
+        (likely, list) => likely.or(list),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_characters_and_ranges_are_bytes() {
+        let text = Text::new("é x\nsecond line");
+        assert_eq!(text.byte(1, 3), Some(3));
+        assert_eq!(text.byte(2, 1), Some(5));
+        assert_eq!(text.byte(0, 0), None);
+        let (message, range) = text.take_place("Expected: y, found: second at Line: 2, Column: 1");
+        assert_eq!((message.as_str(), range), ("Expected: y, found: second", 5..11));
+    }
+
+    #[test]
+    fn likely_names_are_suggested_and_unlike_ones_are_not() {
+        assert_eq!(closest("fare_amout", ["fare_amount", "tip_amount"]), Some("fare_amount"));
+        assert_eq!(closest("zzz", ["fare_amount"]), None);
+        assert_eq!(suggest("a", "columns", &[]), None);
+    }
+}

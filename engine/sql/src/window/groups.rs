@@ -1,0 +1,288 @@
+//! The state of a windowed query: per group its columns and its aggregates' states.
+//!
+//! Groups are slots; a slot points at a row of a chunk. Merging never changes a chunk: the rows of all touched
+//! groups become a new chunk, and what nothing points at any more is dropped when chunks are compacted.
+//!
+//! ```text
+//! key bytes -> slot -> (chunk, row) -> window_start | keys.. | states.. | arrived_at | event_time
+//! ```
+//!
+//! Invariants:
+//! 1. Each group has one slot, and each slot is in the list of exactly one window.
+//! 2. A chunk's columns are those of the plan's partial batches, without the position.
+//! 3. Chunks hold at most twice the live rows (and [`SLACK`] more).
+
+use std::collections::BTreeMap;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::interleave;
+use arrow::datatypes::TimestampMicrosecondType;
+use datafusion::common::{Result as DfResult, exec_datafusion_err};
+use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
+use hashbrown::HashTable;
+use millstream_core::key::{hash_rows, key_bytes};
+
+use super::partial::greatest;
+use super::plan::WindowPlan;
+
+/// Dead rows that are not worth a compaction.
+const SLACK: usize = 4096;
+/// Chunks that are not worth one.
+const CHUNKS: usize = 64;
+
+/// One group.
+#[derive(Debug)]
+struct Slot {
+    key: Box<[u8]>,
+    hash: u64,
+    chunk: usize,
+    row: usize,
+    window: i64,
+    /// Changed since its result was last given.
+    changed: bool,
+}
+
+/// A window and its groups.
+#[derive(Debug, Default)]
+pub(crate) struct Window {
+    /// Its slots.
+    pub(crate) slots: Vec<usize>,
+    /// Whether its final results were given.
+    pub(crate) fired: bool,
+}
+
+/// All groups of one worker.
+pub(crate) struct Groups {
+    accumulators: Vec<Box<dyn GroupsAccumulator>>,
+    table: HashTable<usize>,
+    slots: Vec<Slot>,
+    /// Slots of forgotten groups, to be used again.
+    free: Vec<usize>,
+    chunks: Vec<Vec<ArrayRef>>,
+    chunk_rows: usize,
+    /// By start.
+    pub(crate) windows: BTreeMap<i64, Window>,
+    changed: Vec<usize>,
+}
+
+/// What a merge touches: for each row of the batch which of the touched groups it belongs to.
+struct Touched {
+    indices: Vec<usize>,
+    slots: Vec<usize>,
+    /// Per touched group, the first row of the batch that belongs to it.
+    first: Vec<usize>,
+    /// Per touched group, whether it had a row before.
+    old: Vec<bool>,
+}
+
+#[expect(clippy::indexing_slicing, reason = "slots and chunks are indices into this state's own vectors")]
+impl Groups {
+    pub(crate) fn new(plan: &WindowPlan) -> DfResult<Self> {
+        Ok(Self {
+            accumulators: super::aggregate::accumulators(&plan.aggregates)?,
+            table: HashTable::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            chunks: Vec::new(),
+            chunk_rows: 0,
+            windows: BTreeMap::new(),
+            changed: Vec::new(),
+        })
+    }
+
+    /// How many groups there are.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// Bytes of memory, about.
+    pub(crate) fn bytes(&self) -> usize {
+        let chunks = self.chunks.iter().flatten().map(|c| c.get_array_memory_size()).sum::<usize>();
+        let keys = self.slots.iter().map(|s| s.key.len()).sum::<usize>();
+        chunks + keys + self.slots.len() * size_of::<Slot>() + self.table.capacity() * size_of::<usize>()
+    }
+
+    /// Merges a partial batch.
+    pub(crate) fn merge(&mut self, plan: &WindowPlan, partial: &RecordBatch) -> DfResult<()> {
+        let touched = self.touch(plan, partial)?;
+        let groups = touched.slots.len();
+        let known: Vec<usize> = (0..groups).filter(|&g| touched.old[g]).collect();
+        let old = self.gather(&known.iter().map(|&g| touched.slots[g]).collect::<Vec<_>>())?;
+        let mut columns = group_values(plan, partial, &touched)?;
+        let mut at = plan.group_columns();
+        for (aggregate, accumulator) in plan.aggregates.iter().zip(&mut self.accumulators) {
+            let states = at..at + aggregate.state.len();
+            at = states.end;
+            if !known.is_empty() {
+                accumulator.merge_batch(&old[states.clone()], &known, groups)?;
+            }
+            accumulator.merge_batch(&partial.columns()[states], &touched.indices, groups)?;
+            columns.extend(accumulator.state(EmitTo::All)?);
+        }
+        for time in [at, at + 1] {
+            let new = greatest(partial.column(time), &touched.indices, groups)?;
+            columns.push(match old.get(time) {
+                Some(old) if !known.is_empty() => {
+                    let both = arrow::compute::concat(&[new.as_ref(), old.as_ref()])?;
+                    greatest(&both, &(0..groups).chain(known.iter().copied()).collect::<Vec<_>>(), groups)?
+                }
+                _ => new,
+            });
+        }
+        self.store(columns, &touched.slots);
+        if self.chunk_rows > 2 * self.len() + SLACK || self.chunks.len() > CHUNKS {
+            self.compact()?;
+        }
+        Ok(())
+    }
+
+    /// Finds or makes the slots of a batch's groups.
+    fn touch(&mut self, plan: &WindowPlan, partial: &RecordBatch) -> DfResult<Touched> {
+        let columns: Vec<usize> = (0..plan.group_columns()).collect();
+        let hashes = hash_rows(partial, &columns).map_err(|e| exec_datafusion_err!("{e}"))?;
+        let windows = (partial.column(0).as_primitive_opt::<TimestampMicrosecondType>())
+            .ok_or_else(|| exec_datafusion_err!("a partial batch without windows"))?;
+        let mut touched = Touched {
+            indices: Vec::with_capacity(hashes.len()),
+            slots: Vec::new(),
+            first: Vec::new(),
+            old: Vec::new(),
+        };
+        let mut numbers: hashbrown::HashMap<usize, usize> = hashbrown::HashMap::with_capacity(hashes.len());
+        let mut key = Vec::new();
+        for (row, &hash) in hashes.iter().enumerate() {
+            key.clear();
+            key_bytes(partial, &columns, row, &mut key).map_err(|e| exec_datafusion_err!("{e}"))?;
+            let found = self.table.find(hash, |&s| *self.slots[s].key == *key).copied();
+            let slot = found.unwrap_or_else(|| self.insert(&key, hash, windows.value(row)));
+            let number = *numbers.entry(slot).or_insert_with(|| {
+                touched.slots.push(slot);
+                touched.first.push(row);
+                touched.old.push(found.is_some());
+                touched.slots.len() - 1
+            });
+            touched.indices.push(number);
+        }
+        for &slot in &touched.slots {
+            if !std::mem::replace(&mut self.slots[slot].changed, true) {
+                self.changed.push(slot);
+            }
+        }
+        Ok(touched)
+    }
+
+    fn insert(&mut self, key: &[u8], hash: u64, window: i64) -> usize {
+        let slot = Slot { key: key.into(), hash, chunk: 0, row: 0, window, changed: false };
+        let index = match self.free.pop() {
+            Some(free) => {
+                self.slots[free] = slot;
+                free
+            }
+            None => {
+                self.slots.push(slot);
+                self.slots.len() - 1
+            }
+        };
+        let slots = &self.slots;
+        self.table.insert_unique(hash, index, |&s| slots[s].hash);
+        self.windows.entry(window).or_default().slots.push(index);
+        index
+    }
+
+    fn store(&mut self, columns: Vec<ArrayRef>, slots: &[usize]) {
+        let chunk = self.chunks.len();
+        self.chunks.push(columns);
+        self.chunk_rows += slots.len();
+        for (row, &slot) in slots.iter().enumerate() {
+            (self.slots[slot].chunk, self.slots[slot].row) = (chunk, row);
+        }
+    }
+
+    /// The columns of some groups, in the order of `slots`.
+    pub(crate) fn gather(&self, slots: &[usize]) -> DfResult<Vec<ArrayRef>> {
+        let Some(first) = self.chunks.first() else { return Ok(Vec::new()) };
+        let places: Vec<(usize, usize)> = slots.iter().map(|&s| (self.slots[s].chunk, self.slots[s].row)).collect();
+        let column = |c: usize| {
+            let chunks: Vec<&dyn Array> = self.chunks.iter().map(|chunk| chunk[c].as_ref()).collect();
+            Ok(interleave(&chunks, &places)?)
+        };
+        (0..first.len()).map(column).collect()
+    }
+
+    fn compact(&mut self) -> DfResult<()> {
+        let live: Vec<usize> = self.windows.values().flat_map(|w| w.slots.iter().copied()).collect();
+        let columns = self.gather(&live)?;
+        self.chunks.clear();
+        self.chunk_rows = 0;
+        if !live.is_empty() {
+            self.store(columns, &live);
+        }
+        Ok(())
+    }
+
+    /// Whether any group changed since its result was given.
+    pub(crate) fn has_changed(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
+    /// The groups that changed since their result was given, of windows that `want`s; they count as given.
+    pub(crate) fn take_changed(&mut self, want: impl Fn(&Window) -> bool) -> Vec<usize> {
+        let (taken, kept) = std::mem::take(&mut self.changed)
+            .into_iter()
+            .partition(|&slot| self.windows.get(&self.slots[slot].window).is_some_and(&want));
+        self.changed = kept;
+        self.given(&taken);
+        taken
+    }
+
+    fn given(&mut self, slots: &[usize]) {
+        for &slot in slots {
+            self.slots[slot].changed = false;
+        }
+    }
+
+    /// All groups of windows that `due` says are complete and that have not fired; they have now.
+    pub(crate) fn fire(&mut self, due: impl Fn(i64) -> bool) -> Vec<usize> {
+        let mut slots = Vec::new();
+        // Windows are ordered by start, and so by when they are due.
+        for (_, window) in self.windows.iter_mut().take_while(|(start, _)| due(**start)).filter(|(_, w)| !w.fired) {
+            window.fired = true;
+            slots.extend_from_slice(&window.slots);
+        }
+        if !slots.is_empty() {
+            self.given(&slots);
+            self.changed.retain(|&s| self.slots[s].changed);
+        }
+        slots
+    }
+
+    /// Drops all groups of windows that are `settled`.
+    pub(crate) fn forget(&mut self, settled: impl Fn(i64) -> bool) -> DfResult<()> {
+        let gone: Vec<i64> = self.windows.keys().copied().take_while(|&start| settled(start)).collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        for window in gone.iter().filter_map(|start| self.windows.remove(start)) {
+            for slot in window.slots {
+                let hash = self.slots[slot].hash;
+                if let Ok(entry) = self.table.find_entry(hash, |&s| s == slot) {
+                    entry.remove();
+                }
+                self.slots[slot].key = Box::default();
+                self.slots[slot].changed = false;
+                self.free.push(slot);
+            }
+        }
+        let windows = &self.windows;
+        self.changed.retain(|&s| self.slots[s].changed && windows.contains_key(&self.slots[s].window));
+        self.compact()
+    }
+}
+
+/// The group columns of the touched groups. Equal keys have equal values, so the batch's serve old groups as well.
+fn group_values(plan: &WindowPlan, partial: &RecordBatch, touched: &Touched) -> DfResult<Vec<ArrayRef>> {
+    let first: Vec<u32> = touched.first.iter().filter_map(|&r| u32::try_from(r).ok()).collect();
+    let first = arrow::array::UInt32Array::from(first);
+    let take = |c: &ArrayRef| Ok(arrow::compute::take(c.as_ref(), &first, None)?);
+    partial.columns().iter().take(plan.group_columns()).map(take).collect()
+}
