@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::codes;
 use crate::file::scalar::{self, Misread};
 use crate::findings::Findings;
-use crate::kinds::{Kinds, expectation};
+use crate::kinds::{Kinds, expectation, resolve, words};
 use crate::path;
 use crate::span::Span;
 use crate::suggest;
@@ -220,7 +220,9 @@ impl<'a> Walker<'a> {
             Some(_) => format!("the value of {} does not fit: {}", node.described(), about(misread.code)),
             None => misread.message,
         };
-        self.findings.error(misread.code, place, &at.path, message).help(misread.help);
+        let key = at.path.rsplit('.').next().unwrap_or_default();
+        let help = if cut_by_comma(node) { in_quotes(key) } else { misread.help };
+        self.findings.error(misread.code, place, &at.path, message).help(help);
     }
 
     fn range(&mut self, schema: &Value, number: f64, span: Span, at: &At) {
@@ -266,11 +268,14 @@ impl<'a> Walker<'a> {
                 keys.iter().filter_map(Value::as_str).filter(|key| node.get(key).is_none()).map(str::to_owned).collect()
             })
             .unwrap_or_default();
+        let first = node.entries().first().map_or(Span::default(), |(key, _)| key.span);
         let Content::Map(entries) = &mut node.content else { return };
         let present: Vec<String> = entries.iter().map(|(key, _)| key.text.clone()).collect();
         let mut told = missing.clone();
-        let (root, file) = (self.root, self.file);
+        let root = self.root;
+        let mut cut: Option<String> = None;
         entries.retain_mut(|(key, value)| {
+            let before = std::mem::replace(&mut cut, cut_by_comma(value).then(|| key.text.clone()));
             let below = at.below(key);
             if let Some((_, check)) = names.filter(|_| known(&key.text).is_none())
                 && let Some(misread) = check(&key.text)
@@ -280,8 +285,8 @@ impl<'a> Walker<'a> {
             match (known(&key.text), others) {
                 (Some(schema), _) => self.walk(schema, value, &below),
                 (None, Some(Value::Bool(false))) => {
-                    let free = properties.into_iter().flat_map(|p| p.keys()).filter(|k| !present.contains(k));
-                    let help = suggest::help(&key.text, "keys", free.map(String::as_str));
+                    let help = key_help(&key.text, properties.into_iter().flat_map(|p| p.keys()), &present);
+                    let help = before.map(|before| in_quotes(&before)).or(help);
                     if let Some(near) = help.as_deref().and_then(suggested) {
                         told.retain(|key| key != near);
                     }
@@ -297,7 +302,7 @@ impl<'a> Walker<'a> {
         // A key that is misspelt is not told again as missing.
         for key in told {
             let description = known(&key).map(|s| description(root, s)).unwrap_or_default();
-            let place = if at.path.is_empty() { Span::new(0, file.len()).first_line(file) } else { at.key };
+            let place = if at.path.is_empty() { first } else { at.key };
             self.findings
                 .error(codes::MISSING_KEY, place, &at.path, format!("missing key `{key}`{}", in_what(&at.path)))
                 .help(format!("`{key}`: {description}"));
@@ -337,34 +342,6 @@ fn coerce(kinds: Kinds, node: &mut Node) {
     }
 }
 
-/// The schema that `schema` refers to.
-pub(crate) fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
-    let mut schema = schema;
-    for _ in 0..32 {
-        let Some(target) = schema.get("$ref").and_then(Value::as_str) else { break };
-        let Some(found) = target.strip_prefix('#').and_then(|pointer| root.pointer(pointer)) else { break };
-        schema = found;
-    }
-    schema
-}
-
-/// The words of an enumeration, where the schema is one.
-pub(crate) fn words<'a>(root: &'a Value, schema: &'a Value) -> Option<Vec<&'a str>> {
-    let schema = resolve(root, schema);
-    if let Some(words) = schema.get("enum").and_then(Value::as_array) {
-        return words.iter().map(Value::as_str).collect();
-    }
-    if let Some(word) = schema.get("const").filter(|_| schema.get("format").is_none()) {
-        return word.as_str().map(|word| vec![word]);
-    }
-    let branches = schema.get("oneOf").or_else(|| schema.get("anyOf"))?.as_array()?;
-    let mut all = Vec::new();
-    for branch in branches.iter().filter(|b| b.get("type").and_then(Value::as_str) != Some("null")) {
-        all.extend(words(root, branch)?);
-    }
-    Some(all)
-}
-
 fn one_of(words: &[&str]) -> String {
     words.iter().map(|w| format!("`{w}`")).collect::<Vec<_>>().join(" or ")
 }
@@ -375,6 +352,25 @@ fn size(schema: &Value, name: &str) -> Option<usize> {
 
 fn in_what(path: &str) -> String {
     if path.is_empty() { String::new() } else { format!(" in `{path}`") }
+}
+
+/// Whether a comma inside braces has cut the value in two: `{ type: decimal(10,2) }`.
+fn cut_by_comma(node: &Node) -> bool {
+    let count = |text: &str, signs: [char; 2]| text.matches(signs).count();
+    node.style == Style::Plain && node.text().is_some_and(|text| count(text, ['(', '<']) > count(text, [')', '>']))
+}
+
+fn in_quotes(key: &str) -> String {
+    format!("inside braces a comma ends the value: put the value of `{key}` in quotes")
+}
+
+/// What an unknown key was meant to be: one of the keys that are not there yet.
+fn key_help<'k>(key: &str, keys: impl Iterator<Item = &'k String> + Clone, present: &[String]) -> Option<String> {
+    let near = suggest::nearest(key, keys.clone().map(String::as_str));
+    if let Some(near) = near.filter(|near| present.iter().any(|key| key == near)) {
+        return Some(format!("`{near}` is already there: move what belongs to it, and remove this key"));
+    }
+    suggest::help(key, "keys", keys.filter(|key| !present.contains(key)).map(String::as_str))
 }
 
 /// The word a help line suggests.

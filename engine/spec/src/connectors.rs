@@ -56,7 +56,7 @@ impl Bindings<'_> {
                 let place = entries.get(1).map_or(at.key, |(key, _)| key.span);
                 let message = match keys.as_slice() {
                     [] => "a binding without a connector".to_owned(),
-                    _ => format!("a binding has one connector, found {}", suggest::listed(&keys)),
+                    _ => format!("a binding has one connector, found `{}`", keys.join("` and `")),
                 };
                 let help = "write `name: { connector: { option: value } }`";
                 findings.error(codes::EXACTLY_ONE, place, &at.path, message).help(help);
@@ -140,7 +140,7 @@ impl Bindings<'_> {
         } else {
             findings
                 .warning(codes::NOT_BUILT_IN_HERE, at.key, &at.path, message)
-                .help(format!("the file is checked as far as that goes without it, but cannot run here; {help}"));
+                .help(format!("`run` would refuse it; {help}"));
         }
     }
 

@@ -1,8 +1,7 @@
-//! Which kinds of YAML values a schema admits, and how to say it.
+//! Reads a JSON Schema: what it refers to, which kinds of YAML values it admits, and how to say it.
 
 use serde_json::Value;
 
-use crate::check::{resolve, words};
 use crate::file::scalar;
 use crate::tree::{Content, Node};
 
@@ -129,4 +128,32 @@ fn collect(root: &Value, schema: &Value, wanted: &mut Vec<String>) {
     if kinds & MAP != 0 {
         wanted.push("a map".to_owned());
     }
+}
+
+/// The schema that `schema` refers to.
+pub(crate) fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
+    let mut schema = schema;
+    for _ in 0..32 {
+        let Some(target) = schema.get("$ref").and_then(Value::as_str) else { break };
+        let Some(found) = target.strip_prefix('#').and_then(|pointer| root.pointer(pointer)) else { break };
+        schema = found;
+    }
+    schema
+}
+
+/// The words of an enumeration, where the schema is one.
+pub(crate) fn words<'a>(root: &'a Value, schema: &'a Value) -> Option<Vec<&'a str>> {
+    let schema = resolve(root, schema);
+    if let Some(words) = schema.get("enum").and_then(Value::as_array) {
+        return words.iter().map(Value::as_str).collect();
+    }
+    if let Some(word) = schema.get("const").filter(|_| schema.get("format").is_none()) {
+        return word.as_str().map(|word| vec![word]);
+    }
+    let branches = schema.get("oneOf").or_else(|| schema.get("anyOf"))?.as_array()?;
+    let mut all = Vec::new();
+    for branch in branches.iter().filter(|b| b.get("type").and_then(Value::as_str) != Some("null")) {
+        all.extend(words(root, branch)?);
+    }
+    Some(all)
 }

@@ -1,8 +1,9 @@
 //! The pipeline language: YAML with places, the typed model, findings, and the editor's JSON Schema.
 //!
 //! ```text
-//! text -> yaml -> tree -> overrides -> variables -> check (against the schema of file/) -> names, connectors
-//!                                                        -> read (serde) -> file/ -> lower -> model
+//! text -> yaml -> tree -> overrides -> variables -> check (against the schema of file/) -> names, columns,
+//!                                                           connectors
+//!      -> read (serde) -> file/ -> lower -> model
 //! ```
 //!
 //! 1. The text is parsed once; everything else comes from the tree.
@@ -12,6 +13,7 @@
 
 mod check;
 pub mod codes;
+mod columns;
 mod connectors;
 pub mod diagnostic;
 mod editor;
@@ -42,3 +44,4 @@ pub use parse::{ParseOptions, Parsed, parse};
 pub use render::{render, to_json};
 pub use span::{Span, Spanned};
 pub use starter::starter;
+pub use variables::redact;

@@ -1,9 +1,9 @@
-//! From what the file says to the model: defaults are filled in, and what concerns several keys at once is checked.
+//! From what the file says to the model: defaults are filled in.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use millstream_core::schema::{self, ColumnType, SourceSchema};
+use millstream_core::schema::{self, SourceSchema};
 use millstream_core::sink::{Delivery, Roll};
 
 use crate::codes;
@@ -15,8 +15,7 @@ use crate::model::{
     SetSpec, SinkSpec, Source, Step, Table, Test, Transform, TransformKind,
 };
 use crate::path;
-use crate::span::{Span, Spanned};
-use crate::suggest;
+use crate::span::Span;
 
 /// What `roll:` is unless the file says otherwise.
 const ROLL: Roll = Roll { bytes: 64 << 20, every: Duration::from_secs(5 * 60) };
@@ -81,7 +80,7 @@ impl Lowering<'_> {
     fn source(&mut self, source: file::Source, at: &str) -> Option<Source> {
         let schema_at = path::key(at, "schema");
         let mut column_spans = BTreeMap::new();
-        let columns = self.entries(source.schema, &schema_at, |this, column, at| Some(this.column(column, at)));
+        let columns = self.entries(source.schema, &schema_at, |_, column, _| Some(column_of(column)));
         let columns = columns.into_iter().map(|(name, column)| {
             column_spans.insert(name.value.clone(), name.span);
             schema::Column {
@@ -102,66 +101,7 @@ impl Lowering<'_> {
             max_future: or(spec.max_future, Duration::from_secs(3600)),
             column: spec.column,
         });
-        if let Some(event_time) = &event_time {
-            self.event_time(event_time, &columns, &path::key(at, "event_time.column"));
-        }
         Some(Source { read: source.read, schema: SourceSchema { columns, extra }, column_spans, event_time })
-    }
-
-    fn event_time(&mut self, spec: &EventTimeSpec, columns: &[schema::Column], at: &str) {
-        let name = &spec.column;
-        match columns.iter().find(|column| column.name == name.value) {
-            None if self.complete => {
-                let timestamps: Vec<&str> = columns
-                    .iter()
-                    .filter(|column| column.column_type == ColumnType::Timestamp)
-                    .map(|column| column.name.as_str())
-                    .collect();
-                self.findings
-                    .error(codes::UNKNOWN_COLUMN, name.span, at, format!("no column `{}` in the schema", name.value))
-                    .maybe_help(suggest::help(&name.value, "timestamps", timestamps));
-            }
-            Some(column) if column.column_type != ColumnType::Timestamp => {
-                self.findings
-                    .error(codes::COLUMN_TYPE, name.span, at, format!("`{}` is not a timestamp", name.value))
-                    .help("the event time is a column of the type `timestamp`");
-            }
-            _ => {}
-        }
-    }
-
-    /// A column without its name.
-    fn column(&mut self, column: Spanned<file::Column>, at: &str) -> schema::Column {
-        let file::ColumnOptions { column_type, path, formats, timezone, excess_digits } = column.value.0;
-        let (column_type, optional) = column_type.value.0;
-        let time = contains(&column_type, &|t| matches!(t, ColumnType::Timestamp | ColumnType::Date));
-        let instant = contains(&column_type, &|t| matches!(t, ColumnType::Timestamp));
-        let decimal = contains(&column_type, &|t| matches!(t, ColumnType::Decimal(..)));
-        self.misfit(formats.as_ref().filter(|_| !time).map(|o| o.span), at, "formats", "timestamps and dates");
-        self.misfit(timezone.as_ref().filter(|_| !instant).map(|o| o.span), at, "timezone", "timestamps");
-        self.misfit(excess_digits.as_ref().filter(|_| !decimal).map(|o| o.span), at, "excess_digits", "decimals");
-        schema::Column {
-            name: String::new(),
-            column_type,
-            optional,
-            path: path.map(|path| path.0).unwrap_or_default(),
-            formats: formats.into_iter().flat_map(|formats| formats.value).map(|format| format.0).collect(),
-            zone: timezone.map(|zone| zone.value.0).unwrap_or_default(),
-            excess_digits: match excess_digits.map(|digits| digits.value) {
-                Some(file::ExcessDigits::RoundHalfEven) => schema::ExcessDigits::RoundHalfEven,
-                Some(file::ExcessDigits::Truncate) => schema::ExcessDigits::Truncate,
-                Some(file::ExcessDigits::Reject) | None => schema::ExcessDigits::Reject,
-            },
-        }
-    }
-
-    fn misfit(&mut self, option: Option<Span>, at: &str, name: &str, types: &str) {
-        let Some(value) = option else { return };
-        let at = path::key(at, name);
-        let place = self.keys.get(&at).copied().unwrap_or(value);
-        self.findings
-            .error(codes::OPTION_MISFIT, place, &at, format!("`{name}` has no meaning for this type"))
-            .help(format!("it is for {types}: remove it, or change the type"));
     }
 
     fn transform(&mut self, transform: file::Transform, at: &str) -> Option<Transform> {
@@ -224,14 +164,23 @@ fn or(duration: Option<DurationText>, default: Duration) -> Duration {
     duration.map_or(default, |duration| duration.0)
 }
 
-/// Whether the type or a part of it is one of those.
-fn contains(column_type: &ColumnType, is: &dyn Fn(&ColumnType) -> bool) -> bool {
-    is(column_type)
-        || match column_type {
-            ColumnType::Struct(fields) => fields.iter().any(|(_, field, _)| contains(field, is)),
-            ColumnType::List(item, _) => contains(item, is),
-            _ => false,
-        }
+/// A column without its name.
+fn column_of(column: file::Column) -> schema::Column {
+    let file::ColumnOptions { column_type, path, formats, timezone, excess_digits } = column.0;
+    let (column_type, optional) = column_type.0;
+    schema::Column {
+        name: String::new(),
+        column_type,
+        optional,
+        path: path.map(|path| path.0).unwrap_or_default(),
+        formats: formats.into_iter().flatten().map(|format| format.0).collect(),
+        zone: timezone.map(|zone| zone.0).unwrap_or_default(),
+        excess_digits: match excess_digits {
+            Some(file::ExcessDigits::RoundHalfEven) => schema::ExcessDigits::RoundHalfEven,
+            Some(file::ExcessDigits::Truncate) => schema::ExcessDigits::Truncate,
+            Some(file::ExcessDigits::Reject) | None => schema::ExcessDigits::Reject,
+        },
+    }
 }
 
 fn binding_of(binding: file::Binding) -> Binding {

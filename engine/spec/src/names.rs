@@ -3,7 +3,7 @@
 //!
 //! Works on the tree, so that a node which is broken elsewhere still counts as there.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use millstream_core::connector::{Registry, Role};
 
@@ -172,15 +172,17 @@ fn ports(node: &Node, at: &str, findings: &mut Findings) {
 
 fn tests(root: &Node, findings: &mut Findings) {
     let sources: Vec<&str> = ids(root, "sources");
-    let bindings: HashSet<&str> =
+    let mut bindings: Vec<&str> =
         profiles(root).flat_map(|(_, node)| node.entries()).map(|(k, _)| k.text.as_str()).collect();
+    bindings.sort_unstable();
+    bindings.dedup();
     for (i, test) in root.get("tests").map(Node::items).unwrap_or_default().iter().enumerate() {
         let at = path::key(&path::item("tests", i), "steps");
         for (j, step) in test.get("steps").map(Node::items).unwrap_or_default().iter().enumerate() {
             let at = path::item(&at, j);
             for (key, value) in step.entries() {
                 if !STEPS.contains(&key.text.as_str()) && !sources.contains(&key.text.as_str()) {
-                    let known = sources.iter().copied().chain(STEPS.iter().copied());
+                    let known = sources.iter().copied().filter(|id| !STEPS.contains(id)).chain(STEPS.iter().copied());
                     findings
                         .error(codes::TEST_NAME, key.span, &at, format!("no source `{}` to feed", key.text))
                         .maybe_help(suggest::help(&key.text, "sources and steps", known));

@@ -7,6 +7,7 @@ use millstream_core::connector::Registry;
 
 use crate::check::{At, Unresolved, Walker};
 use crate::codes;
+use crate::columns;
 use crate::connectors::Bindings;
 use crate::diagnostic::Finding;
 use crate::editor;
@@ -112,6 +113,7 @@ fn typed(
         let bindings = Bindings { registry: options.registry, file: text, for_run: options.for_run, variables };
         bindings.check(profiles, selected.as_deref(), findings);
     }
+    columns::check(&root, findings);
     names::check(&root, text, options.profile, options.registry, findings);
     *profile = selected;
     let mut keys = HashMap::new();

@@ -1,9 +1,10 @@
 //! Findings for people and for programs.
 
-use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 use serde_json::{Value, json};
 
 use crate::diagnostic::{Finding, Severity};
+use crate::span::Span;
 
 /// Findings as text: each with its code, the place in the file with a caret, and what to do. `name` is what the file
 /// is called in it.
@@ -23,11 +24,13 @@ fn one(finding: &Finding, name: &str, text: &str, renderer: &Renderer) -> String
         Severity::Warning => Level::WARNING,
     };
     let title = level.primary_title(finding.message.as_str()).id(finding.code);
-    let mut group = title.element(
-        Snippet::source(text)
-            .path(name)
-            .annotation(AnnotationKind::Primary.span(shown(finding, text)).label(finding.label.as_deref())),
-    );
+    let mut group = if finding.span == Span::default() {
+        // About no place in the text: `--set`, an empty file.
+        title.element(Origin::path(name))
+    } else {
+        let caret = AnnotationKind::Primary.span(shown(finding, text)).label(finding.label.as_deref());
+        title.element(Snippet::source(text).path(name).annotation(caret))
+    };
     if !finding.path.is_empty() {
         group = group.element(Level::NOTE.no_name().message(format!("in {}", finding.path)));
     }
@@ -57,17 +60,16 @@ pub fn to_json(findings: &[Finding], name: &str, text: &str) -> Value {
     let place = |byte: usize| {
         let before = text.get(..byte.min(text.len())).unwrap_or(text);
         let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        json!({ "line": line, "column": column })
+        (line, before.rsplit('\n').next().unwrap_or_default().chars().count() + 1)
     };
     let all = findings.iter().map(|finding| {
         let range = shown(finding, text);
-        let start = place(range.start);
+        let ((line, column), end) = (place(range.start), place(range.end));
         json!({
             "file": name,
-            "line": start["line"],
-            "column": start["column"],
-            "end": place(range.end),
+            "line": line,
+            "column": column,
+            "end": { "line": end.0, "column": end.1 },
             "bytes": [range.start, range.end],
             "code": finding.code,
             "severity": finding.severity,

@@ -30,9 +30,11 @@ pub(crate) fn line_offsets(node: &Node, file: &str) -> Vec<usize> {
 
 /// The lines of a block scalar: each line of the text is the end of its line in the file, behind the indentation.
 fn block_lines(text: &str, file: &str, span: Span) -> Vec<usize> {
-    let Some(header) = file.get(span.start..).and_then(|rest| rest.find('\n')) else { return Vec::new() };
+    // The place of a block begins with its first text; the header is the last line with anything on it before that.
+    let header = file.get(..span.start).unwrap_or_default().trim_end().len();
+    let Some(rest) = file.get(header..).and_then(|rest| rest.find('\n')) else { return Vec::new() };
     let mut offsets = Vec::new();
-    let mut at = span.start + header + 1;
+    let mut at = header + rest + 1;
     let mut lines = text.split('\n').peekable();
     while let Some(line) = lines.next() {
         let raw = file.get(at..).unwrap_or_default();

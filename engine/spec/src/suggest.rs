@@ -10,7 +10,7 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
             continue;
         }
         let score = similarity(&folded, &fold(candidate));
-        if score >= 0.7 && best.is_none_or(|(b, _)| score > b) {
+        if score >= 0.65 && best.is_none_or(|(b, _)| score > b) {
             best = Some((score, candidate));
         }
     }

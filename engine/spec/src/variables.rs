@@ -118,14 +118,18 @@ impl Variables<'_> {
 
     /// `message` without the values of variables.
     pub(crate) fn redacted(&self, message: &str) -> String {
-        let mut message = message.to_owned();
-        let mut secrets: Vec<_> = self.secrets.iter().collect();
-        secrets.sort_by_key(|(value, _)| std::cmp::Reverse(value.len()));
-        for (value, name) in secrets {
-            message = message.replace(value.as_str(), &format!("${{{name}}}"));
-        }
-        message
+        redact(message, &self.secrets)
     }
+}
+
+/// `message` with every secret replaced by `${NAME}`; `secrets` are values and the names of their variables.
+pub fn redact(message: &str, secrets: &[(String, String)]) -> String {
+    let mut secrets: Vec<_> = secrets.iter().collect();
+    // The longest first: a secret may be part of another.
+    secrets.sort_by_key(|(value, _)| std::cmp::Reverse(value.len()));
+    secrets
+        .into_iter()
+        .fold(message.to_owned(), |message, (value, name)| message.replace(value.as_str(), &format!("${{{name}}}")))
 }
 
 #[derive(Default)]

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, Tag};
+use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, StructureStyle, Tag};
 
 use crate::codes;
 use crate::findings::Findings;
@@ -32,12 +32,14 @@ pub(crate) fn read(text: &str, findings: &mut Findings) -> Option<Node> {
         anchor_names: Vec::new(),
         nodes: 0,
         path: Vec::new(),
+        open: Vec::new(),
     };
-    match builder.document() {
+    let (document, open) = (builder.document(), builder.open.last().copied());
+    match document {
         Ok(node) => node,
         Err(Stop::Told) => None,
         Err(Stop::Syntax(error)) => {
-            syntax(text, &error, findings);
+            syntax(text, &error, open, findings);
             None
         }
     }
@@ -65,6 +67,8 @@ struct Builder<'a, 'f> {
     anchor_names: Vec<String>,
     nodes: usize,
     path: Vec<String>,
+    /// Brackets and braces that are open.
+    open: Vec<Span>,
 }
 
 impl<'a> Builder<'a, '_> {
@@ -101,13 +105,13 @@ impl<'a> Builder<'a, '_> {
         self.count(1, span)?;
         let (node, anchor) = match event {
             Event::Scalar(value, style, anchor, tag) => (self.scalar(&value, style, tag.as_deref(), span), anchor),
-            Event::SequenceStart(_, anchor, tag) => {
+            Event::SequenceStart(style, anchor, tag) => {
                 self.refuse_tag(tag.as_deref(), span);
-                (self.list(span)?, anchor)
+                (self.collection(style, span, Self::list)?, anchor)
             }
-            Event::MappingStart(_, anchor, tag) => {
+            Event::MappingStart(style, anchor, tag) => {
                 self.refuse_tag(tag.as_deref(), span);
-                (self.map(span)?, anchor)
+                (self.collection(style, span, Self::map)?, anchor)
             }
             Event::Alias(id) => return self.alias(id, span),
             Event::UnresolvedAlias(name) => {
@@ -174,6 +178,10 @@ impl<'a> Builder<'a, '_> {
                 content
             }
         };
+        let mut span = span;
+        if matches!(style, Style::Literal | Style::Folded) {
+            span.end = span.start + self.text.get(span.start..span.end).unwrap_or_default().trim_end().len();
+        }
         Node::new(content, span, style)
     }
 
@@ -185,6 +193,22 @@ impl<'a> Builder<'a, '_> {
                 .label("this value has a tag")
                 .help("the pipeline language has no tags: remove it");
         }
+    }
+
+    /// A list or map; where reading it fails, its bracket stays open.
+    fn collection(
+        &mut self,
+        style: StructureStyle,
+        start: Span,
+        read: fn(&mut Self, Span) -> Result<Node, Stop>,
+    ) -> Result<Node, Stop> {
+        if style == StructureStyle::Block {
+            return read(self, start);
+        }
+        self.open.push(start);
+        let node = read(self, start)?;
+        self.open.pop();
+        Ok(node)
     }
 
     fn list(&mut self, start: Span) -> Result<Node, Stop> {
@@ -227,9 +251,10 @@ impl<'a> Builder<'a, '_> {
                 }
                 event => self.key(event, span)?,
             };
-            self.path.push(key.text.clone());
+            self.path.push(key.as_ref().map(|key| key.text.clone()).unwrap_or_default());
             let value = self.value()?;
             self.path.pop();
+            let Some(key) = key else { continue };
             end = end.max(value.span.end).max(key.span.end);
             if key.text == "<<" {
                 merged.push(value);
@@ -256,19 +281,20 @@ impl<'a> Builder<'a, '_> {
         }
     }
 
-    fn key(&mut self, event: Event<'a>, span: Span) -> Result<Key, Stop> {
+    /// A key; none where it is no text, which is told.
+    fn key(&mut self, event: Event<'a>, span: Span) -> Result<Option<Key>, Stop> {
         let node = match event {
-            Event::Scalar(text, ..) => return Ok(Key { text: text.into_owned(), span }),
+            Event::Scalar(text, ..) => return Ok(Some(Key { text: text.into_owned(), span })),
             event => self.node(event, span)?,
         };
         if let Content::Text(text) = node.content {
-            return Ok(Key { text, span });
+            return Ok(Some(Key { text, span }));
         }
         let path = joined(&self.path);
         self.findings
             .error(codes::YAML_UNSUPPORTED, span.first_line(self.text), &path, "a key that is not text")
             .help("keys are names; a value such as `{VAR}` or `{column}` needs quotes");
-        Ok(Key { text: String::new(), span })
+        Ok(None)
     }
 }
 
@@ -293,7 +319,7 @@ fn merge(entries: &mut Vec<(Key, Node)>, node: Node, path: &str, findings: &mut 
 }
 
 fn duplicate(text: &str, first: &Key, again: &Key, path: &[String], findings: &mut Findings) {
-    let line = text.get(..first.span.start).unwrap_or_default().matches('\n').count() + 1;
+    let line = line(text, first.span.start);
     let path = crate::path::key(&joined(path), &again.text);
     findings
         .error(codes::DUPLICATE_KEY, again.span, &path, format!("the key `{}` stands twice in one map", again.text))
@@ -301,7 +327,7 @@ fn duplicate(text: &str, first: &Key, again: &Key, path: &[String], findings: &m
         .help("remove or rename one of them");
 }
 
-fn syntax(text: &str, error: &granit_parser::ScanError, findings: &mut Findings) {
+fn syntax(text: &str, error: &granit_parser::ScanError, open: Option<Span>, findings: &mut Findings) {
     let start = error.marker().byte_offset().unwrap_or_default().min(text.len());
     // At the end of the text the caret goes behind the last thing that is written.
     let start =
@@ -333,9 +359,17 @@ fn syntax(text: &str, error: &granit_parser::ScanError, findings: &mut Findings)
         }
         _ => "check the indentation and the quotes around here",
     };
-    findings
+    let told = findings
         .error(codes::YAML_SYNTAX, Span::new(start, start + len), "", format!("not valid YAML: {}", error.info()))
         .help(help);
+    if let Some(open) = open {
+        let sign = text.get(open.start..open.start + 1).unwrap_or_default();
+        told.label(format!("the `{sign}` on line {} is still open here", line(text, open.start)));
+    }
+}
+
+fn line(text: &str, byte: usize) -> usize {
+    text.get(..byte).unwrap_or_default().matches('\n').count() + 1
 }
 
 fn joined(path: &[String]) -> String {

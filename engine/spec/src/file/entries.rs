@@ -7,7 +7,8 @@ use std::marker::PhantomData;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
-use super::scalar::{Grammar, Id};
+use super::name::Id;
+use super::scalar::Grammar;
 use crate::span::{Span, Spanned};
 
 /// Entries by id; one that cannot be read is an error of its own and costs no other.

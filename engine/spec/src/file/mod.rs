@@ -5,6 +5,7 @@
 
 pub(crate) mod column_type;
 mod entries;
+mod name;
 mod profile;
 pub(crate) mod scalar;
 mod sink;
@@ -27,7 +28,8 @@ use serde::Deserialize;
 
 use crate::span::Spanned;
 use millstream_core::sink::{BadRow, Outage};
-use scalar::{DurationText, Parsed, PipelineName, Version};
+use name::{PipelineName, Version};
+use scalar::{DurationText, Parsed};
 
 /// A Millstream pipeline: reads streams, transforms them, writes tables and sinks.
 #[derive(Debug, Deserialize, JsonSchema)]

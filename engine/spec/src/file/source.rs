@@ -10,7 +10,8 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use super::column_type::Typed;
 use super::entries::Entries;
-use super::scalar::{ColumnName, DurationText, Grammar, Parsed, RecordPath, TimeFormat, ZoneName};
+use super::name::ColumnName;
+use super::scalar::{DurationText, Grammar, Parsed, RecordPath, TimeFormat, ZoneName};
 use crate::span::Spanned;
 
 /// A stream that is read.
@@ -21,7 +22,7 @@ pub(crate) struct Source {
     pub(crate) read: Spanned<String>,
     /// Columns and their types. A record that does not fit goes to `<id>.rejected` with every reason.
     #[schemars(schema_with = "columns")]
-    pub(crate) schema: Entries<Spanned<Column>>,
+    pub(crate) schema: Entries<Column>,
     /// What to do with fields of a record that are not in the schema. Default: `ignore`.
     pub(crate) extra: Option<ExtraFields>,
     /// Which column says when the event happened, and how late rows may be. Needed by windows and `dedup`.
@@ -64,16 +65,17 @@ pub(crate) struct Column(pub(crate) ColumnOptions);
 pub(crate) struct ColumnOptions {
     /// Type of the column; a `?` behind it makes it optional.
     #[serde(rename = "type")]
-    pub(crate) column_type: Spanned<Parsed<Typed>>,
+    pub(crate) column_type: Parsed<Typed>,
     /// Where the value stands in the record: `$.driver.id`. Default: the field with the column's name.
     pub(crate) path: Option<Parsed<RecordPath>>,
     /// Formats of timestamps and dates, tried in order. Default: RFC 3339.
     #[schemars(schema_with = "formats")]
-    pub(crate) formats: Option<Spanned<Vec<Parsed<TimeFormat>>>>,
+    #[serde(default)]
+    pub(crate) formats: Option<Vec<Parsed<TimeFormat>>>,
     /// Zone of timestamps whose text names none. Default: UTC.
-    pub(crate) timezone: Option<Spanned<Parsed<ZoneName>>>,
+    pub(crate) timezone: Option<Parsed<ZoneName>>,
     /// What to do with digits behind a decimal's scale. Default: `reject` the record.
-    pub(crate) excess_digits: Option<Spanned<ExcessDigits>>,
+    pub(crate) excess_digits: Option<ExcessDigits>,
 }
 
 /// What to do with digits behind a decimal's scale.
@@ -98,7 +100,7 @@ impl<'de> Deserialize<'de> for Column {
             }
             fn visit_str<E: Error>(self, text: &str) -> Result<ColumnOptions, E> {
                 let found: (ColumnType, bool) = Typed::parse(text).map_err(|e| E::custom(e.message))?;
-                let column_type = Spanned::new(Parsed(found), crate::span::Span::default());
+                let column_type = Parsed(found);
                 Ok(ColumnOptions { column_type, path: None, formats: None, timezone: None, excess_digits: None })
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ColumnOptions, A::Error> {

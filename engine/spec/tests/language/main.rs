@@ -1,6 +1,6 @@
 //! The pipeline language from text to model and findings, over connectors of its own.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod connectors;
 mod diagnostics;
@@ -13,12 +13,12 @@ use std::path::Path;
 use millstream_spec::{ParseOptions, Parsed, parse};
 
 /// Reads `text` as `check` does: no variable is set, nothing has to be.
-pub fn check(text: &str) -> Parsed {
+pub(crate) fn check(text: &str) -> Parsed {
     read(text, &|_| None, false, None, &[])
 }
 
 /// Reads `text` with everything said.
-pub fn read(
+pub(crate) fn read(
     text: &str,
     environment: &dyn Fn(&str) -> Option<String>,
     run: bool,

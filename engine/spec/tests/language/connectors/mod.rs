@@ -132,7 +132,7 @@ fn kind<T: for<'de> Deserialize<'de> + JsonSchema>(
 }
 
 /// The connectors.
-pub fn registry() -> Registry {
+pub(crate) fn registry() -> Registry {
     Registry::new(vec![
         kind::<Generate>("generate", "Makes rows", &[Role::Source], true),
         ConnectorKind { parse: parse_file, ..kind::<FileOptions>("file", "Reads files", &[Role::Source], true) },

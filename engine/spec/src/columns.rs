@@ -1,0 +1,91 @@
+//! What concerns a column and its type together: options that fit no such type, the event time.
+//!
+//! Works on the tree, so that one broken column does not hide what is wrong with the others.
+
+use millstream_core::schema::ColumnType;
+
+use crate::codes;
+use crate::file::column_type::Typed;
+use crate::file::scalar::Grammar;
+use crate::findings::Findings;
+use crate::path;
+use crate::suggest;
+use crate::tree::{Key, Node};
+
+/// An option of columns, the types it is for, and how to say that.
+type ColumnOption = (&'static str, fn(&ColumnType) -> bool, &'static str);
+
+const OPTIONS: [ColumnOption; 3] = [
+    ("formats", |t| matches!(t, ColumnType::Timestamp | ColumnType::Date), "timestamps and dates"),
+    ("timezone", |t| matches!(t, ColumnType::Timestamp), "timestamps"),
+    ("excess_digits", |t| matches!(t, ColumnType::Decimal(..)), "decimals"),
+];
+
+/// Checks the columns of all sources.
+pub(crate) fn check(root: &Node, findings: &mut Findings) {
+    for (source, node) in root.get("sources").map(Node::entries).unwrap_or_default() {
+        let at = path::key("sources", &source.text);
+        let Some(schema) = node.get("schema") else { continue };
+        for (column, options) in schema.entries() {
+            misfits(options, &path::key(&path::key(&at, "schema"), &column.text), findings);
+        }
+        if let Some(column) = node.get("event_time").and_then(|spec| spec.get("column")) {
+            event_time(column, schema.entries(), &path::key(&at, "event_time.column"), findings);
+        }
+    }
+}
+
+/// The type of a column, where it can be read.
+fn column_type(column: &Node) -> Option<ColumnType> {
+    let text = column.text().or_else(|| column.get("type").and_then(Node::text))?;
+    Typed::parse(text).ok().map(|(found, _)| found)
+}
+
+fn misfits(column: &Node, at: &str, findings: &mut Findings) {
+    let Some(found) = column_type(column) else { return };
+    for (key, _) in column.entries() {
+        let Some((_, fits, types)) = OPTIONS.iter().find(|(option, ..)| *option == key.text) else { continue };
+        if !contains(&found, fits) {
+            findings
+                .error(
+                    codes::OPTION_MISFIT,
+                    key.span,
+                    &path::key(at, &key.text),
+                    format!("`{}` has no meaning for this type", key.text),
+                )
+                .help(format!("it is for {types}: remove it, or change the type"));
+        }
+    }
+}
+
+/// Whether the type or a part of it is one of those.
+fn contains(column_type: &ColumnType, is: &dyn Fn(&ColumnType) -> bool) -> bool {
+    is(column_type)
+        || match column_type {
+            ColumnType::Struct(fields) => fields.iter().any(|(_, field, _)| contains(field, is)),
+            ColumnType::List(item, _) => contains(item, is),
+            _ => false,
+        }
+}
+
+fn event_time(name: &Node, columns: &[(Key, Node)], at: &str, findings: &mut Findings) {
+    let Some(text) = name.text().filter(|_| !name.unresolved) else { return };
+    match columns.iter().find(|(key, _)| key.text == text) {
+        None => {
+            let timestamps: Vec<&str> = columns
+                .iter()
+                .filter(|(_, column)| column_type(column) == Some(ColumnType::Timestamp))
+                .map(|(key, _)| key.text.as_str())
+                .collect();
+            findings
+                .error(codes::UNKNOWN_COLUMN, name.span, at, format!("no column `{text}` in the schema"))
+                .maybe_help(suggest::help(text, "timestamps", timestamps));
+        }
+        Some((_, column)) if column_type(column).is_some_and(|found| found != ColumnType::Timestamp) => {
+            findings
+                .error(codes::COLUMN_TYPE, name.span, at, format!("`{text}` is not a timestamp"))
+                .help("the event time is a column of the type `timestamp`");
+        }
+        Some(_) => {}
+    }
+}
