@@ -125,11 +125,11 @@ mod tests {
     use crate::testing::{Check, batch, run, text_of};
 
     fn rules() -> Arc<[Rule]> {
-        let rule = |id: &str, check, reason| Rule { id: id.into(), predicate: Check::new(check), reason };
-        let reason = RuleReason::Text("n is not positive".into());
+        let rule =
+            |id: &str, predicate, text: &str| Rule { id: id.into(), predicate, reason: RuleReason::Text(text.into()) };
         Arc::new([
-            rule("positive", |r, i| Check::int(r, "n", i).map(|n| n > 0), reason),
-            rule("small", |r, i| Check::int(r, "n", i).map(|n| n.abs() < 10), RuleReason::Text("n is large".into())),
+            rule("positive", Check::new(|r, i| Check::int(r, "n", i).map(|n| n > 0)), "n is not positive"),
+            rule("small", Check::new(|r, i| Check::int(r, "n", i).map(|n| n.abs() < 10)), "n is large"),
         ])
     }
 

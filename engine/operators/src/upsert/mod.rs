@@ -192,8 +192,8 @@ fn port_of(spec: &UpsertSpec, status: usize) -> Option<OutPort> {
 }
 
 #[cfg(test)]
-#[path = "permutation_tests.rs"]
+mod harness;
+#[cfg(test)]
 mod permutation_tests;
 #[cfg(test)]
-#[path = "tests.rs"]
 mod tests;

@@ -69,7 +69,10 @@ impl Upsert {
             std::cmp::Ordering::Less => true,
             std::cmp::Ordering::Greater => false,
             // Equal stamps, equal values; where neither has one, ours is null, and the store's is another writer's.
-            std::cmp::Ordering::Equal => own.is_none() && !self.own.table.column(column)?.is_valid(slot),
+            std::cmp::Ordering::Equal => {
+                let (own, stored) = (self.own.table.column(column)?, self.base.table.column(column)?);
+                !own.is_valid(slot) && stored.is_valid(base)
+            }
         })
     }
     /// The same rows with the status their columns give.
@@ -105,7 +108,7 @@ impl Upsert {
             differs.iter_mut().zip(same).for_each(|(differs, same)| *differs |= !same);
         }
         for (row, (slot, stored)) in stale.iter().enumerate() {
-            let stamps_differ = self.layout.stamped && self.stamps(*slot)? != stored.stamps;
+            let stamps_differ = self.stamps(*slot)? != stored.stamps;
             if differs.get(row) == Some(&true) || stamps_differ {
                 self.mark_dirty(*slot);
             } else {

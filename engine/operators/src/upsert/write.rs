@@ -10,7 +10,7 @@ use millstream_formats::value::row_json;
 use millstream_state::{Meta, Slot};
 
 use super::Upsert;
-use super::stamp::to_json;
+use super::stamp::{Stamp, to_json};
 
 /// Rows handed out to be written; given back with the store's answers.
 #[derive(Debug, Clone)]
@@ -144,22 +144,25 @@ impl Upsert {
             event_time: (event_time != i64::MIN).then_some(EventTime(event_time)),
         })
     }
-    /// The stamps of a row as the store keeps them, where it needs them to be merged.
+    /// The stamps of a row as the store keeps them, where they cannot be computed again from the row: where `latest_by`
+    /// decides, and where the columns of one input come from several of its events.
     pub(super) fn stamps(&self, slot: Slot) -> Result<Option<String>> {
         let base = self.base_of.get(&slot).copied();
-        let mixed = self.own.table.meta(slot).has(Meta::MIXED)
-            || base.is_some_and(|b| self.base.table.meta(b).has(Meta::MIXED));
-        if !self.layout.stamped && !mixed {
+        if !self.layout.stamped && base.is_none() && !self.own.table.meta(slot).has(Meta::MIXED) {
             return Ok(None);
         }
         let mut stamps = Vec::new();
+        let mut needed = self.layout.stamped;
+        let mut of_group: Vec<Option<Stamp>> = vec![None; self.layout.groups.len()];
         for (column, field) in self.layout.table.fields().iter().enumerate() {
             let own = self.own.stamp(slot, column)?;
             let stored = base.map(|b| self.base.stamp(b, column)).transpose()?.flatten();
-            if let Some(stamp) = own.max(stored) {
-                stamps.push((field.name().as_str(), stamp));
+            let Some(stamp) = own.max(stored) else { continue };
+            if let Some(first) = self.layout.group(column).and_then(|(at, _)| of_group.get_mut(at)) {
+                needed |= *first.get_or_insert(stamp) != stamp;
             }
+            stamps.push((field.name().as_str(), stamp));
         }
-        Ok(Some(to_json(stamps.into_iter())))
+        Ok(needed.then(|| to_json(stamps.into_iter())))
     }
 }
