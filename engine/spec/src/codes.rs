@@ -137,6 +137,8 @@ codes! {
     SQL_NOT_STREAMING = "E0310";
     /// The arguments of a window are wrong.
     SQL_BAD_WINDOW = "E0311";
+    /// The result depends on the order in which rows arrive.
+    SQL_ORDER_DEPENDENT = "E0312";
 
     /// No node uses the binding.
     UNUSED_BINDING = "W0101";
@@ -150,4 +152,7 @@ codes! {
     UNREAD_NODE = "W0203";
     /// Rows without an event time go through a node that needs one.
     NO_EVENT_TIME = "W0204";
+
+    /// The result, or when it is given, may depend on the order in which rows arrive.
+    ORDER_DEPENDENT = "W0301";
 }
