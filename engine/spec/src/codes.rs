@@ -137,7 +137,7 @@ codes! {
     SQL_NOT_STREAMING = "E0310";
     /// The arguments of a window are wrong.
     SQL_BAD_WINDOW = "E0311";
-    /// The result depends on the order in which rows arrive.
+    /// The result would depend on the order in which rows arrive.
     SQL_ORDER_DEPENDENT = "E0312";
 
     /// No node uses the binding.
@@ -152,7 +152,6 @@ codes! {
     UNREAD_NODE = "W0203";
     /// Rows without an event time go through a node that needs one.
     NO_EVENT_TIME = "W0204";
-
-    /// The result, or when it is given, may depend on the order in which rows arrive.
+    /// The last digits of a result can depend on the order in which rows arrive.
     ORDER_DEPENDENT = "W0301";
 }

@@ -214,6 +214,8 @@ pub struct SqlText {
     /// For each byte of `text`, nothing; for each line of `text`, the byte offset in the file where it begins.
     /// Empty where the scalar cannot be mapped (folded or escaped): the whole scalar is then the place.
     pub line_offsets: Vec<usize>,
+    /// The whole scalar.
+    pub span: Span,
 }
 
 /// `emit:` of a windowed SQL node.

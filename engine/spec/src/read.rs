@@ -122,7 +122,10 @@ impl<'de> Deserializer<'de> for Reader<'de> {
         let numbers = match name {
             SPANNED => vec![self.node.span.start, self.node.span.end],
             KEYED => vec![self.node.span.start, self.node.span.end, self.key.start, self.key.end],
-            sqltext::SQL_TEXT => sqltext::line_offsets(self.node, self.text),
+            sqltext::SQL_TEXT => [self.node.span.start, self.node.span.end]
+                .into_iter()
+                .chain(sqltext::line_offsets(self.node, self.text))
+                .collect(),
             _ => return visitor.visit_newtype_struct(self),
         };
         visitor.visit_seq(WithNumbers { value: Some(self), numbers: numbers.into_iter() })

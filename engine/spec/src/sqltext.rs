@@ -7,10 +7,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error as _, SeqAccess, Visitor};
 
 use crate::model::SqlText;
-use crate::span::{Span, Spanned};
+use crate::span::Span;
 use crate::tree::{Node, Style};
 
-/// Asks the deserializer for text and the places of its lines.
+/// Asks the deserializer for text, the place of the whole, and the places of its lines.
 pub(crate) const SQL_TEXT: &str = "$millstream::SqlText";
 
 /// For each line of a scalar's text, the byte of the file where it begins; empty where text and file do not
@@ -52,14 +52,14 @@ fn block_lines(text: &str, file: &str, span: Span) -> Vec<usize> {
     offsets
 }
 
-impl Spanned<SqlText> {
+impl SqlText {
     /// The place in the file of a range of bytes of the SQL; the whole scalar where that is not known.
     pub fn locate(&self, range: Range<usize>) -> Span {
         let at = |byte: usize| {
-            let before = self.value.text.get(..byte)?;
+            let before = self.text.get(..byte)?;
             let line = before.matches('\n').count();
             let column = byte - before.rfind('\n').map_or(0, |n| n + 1);
-            Some(self.value.line_offsets.get(line)? + column)
+            Some(self.line_offsets.get(line)? + column)
         };
         match (at(range.start), at(range.end)) {
             (Some(start), Some(end)) if start <= end => Span::new(start, end),
@@ -81,7 +81,7 @@ impl Spanned<SqlText> {
         let line = usize::try_from(line.checked_sub(1)?).ok()?;
         let column = usize::try_from(column.checked_sub(1)?).ok()?;
         let mut start = 0;
-        for (i, text) in self.value.text.split('\n').enumerate() {
+        for (i, text) in self.text.split('\n').enumerate() {
             if i == line {
                 let within = text.char_indices().nth(column).map_or(text.len(), |(byte, _)| byte);
                 return Some(start + within);
@@ -102,11 +102,13 @@ impl<'de> Deserialize<'de> for SqlText {
             }
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<SqlText, A::Error> {
                 let text = seq.next_element()?.ok_or_else(|| A::Error::custom("no text"))?;
+                let mut number = || seq.next_element::<usize>().map(Option::unwrap_or_default);
+                let span = Span::new(number()?, number()?);
                 let mut line_offsets = Vec::new();
                 while let Some(offset) = seq.next_element()? {
                     line_offsets.push(offset);
                 }
-                Ok(SqlText { text, line_offsets })
+                Ok(SqlText { text, line_offsets, span })
             }
         }
         deserializer.deserialize_newtype_struct(SQL_TEXT, Text)
@@ -130,14 +132,14 @@ mod tests {
     use super::*;
     use crate::findings::Findings;
 
-    fn sql(file: &str) -> Spanned<SqlText> {
+    fn sql(file: &str) -> SqlText {
         let tree = crate::yaml::read(file, &mut Findings::default()).unwrap();
         crate::read::read(tree.get("sql").unwrap(), Span::default(), file).unwrap()
     }
 
     fn located(file: &str, word: &str) -> Option<String> {
         let sql = sql(file);
-        let start = sql.value.text.find(word).unwrap();
+        let start = sql.text.find(word).unwrap();
         let span = sql.locate(start..start + word.len());
         (span != sql.span).then(|| file[span.start..span.end].to_owned())
     }

@@ -52,7 +52,7 @@ fn the_flagship_is_read() {
     assert_eq!(&TAXI[entry(set, "ends").span.start..entry(set, "ends").span.end], "ends");
     let completed = entry(status, "COMPLETED");
     let at = completed.value.text.find("dropoff").unwrap();
-    let span = completed.locate(at..at + 7);
+    let span = completed.value.locate(at..at + 7);
     assert_eq!(&TAXI[span.start..span.end], "dropoff");
 
     let kpis = entry(&pipeline.transforms, "daily_kpis");
@@ -60,7 +60,7 @@ fn the_flagship_is_read() {
     assert_eq!(kpis.emit.unwrap().early, Some(Duration::from_secs(60)));
     let TransformKind::Sql(sql) = &kpis.kind else { panic!() };
     let at = sql.value.text.find("trips.completed").unwrap();
-    let span = sql.locate(at..at + "trips.completed".len());
+    let span = sql.value.locate(at..at + "trips.completed".len());
     assert_eq!(&TAXI[span.start..span.end], "trips.completed");
 
     let raw = entry(&pipeline.sinks, "raw_archive");
