@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use async_trait::async_trait;
 
 use crate::error::{Error, Result};
@@ -70,6 +71,15 @@ pub trait Connector: fmt::Debug + Send + Sync {
     async fn sink(&self, options: &SinkOptions) -> Result<Box<dyn Sink>> {
         let _ = options;
         Err(self.cannot("written to", "sink"))
+    }
+    /// The rows that the sink `options` has written over it and made visible, for queries: the user's columns of
+    /// `options.schema`.
+    ///
+    /// # Errors
+    /// `Config` where what it has written cannot be read back; `Environment`.
+    async fn written(&self, options: &SinkOptions) -> Result<Vec<RecordBatch>> {
+        let _ = options;
+        Err(Error::config(format!("what `{}` has written cannot be queried", self.kind())))
     }
     /// Opens it as a table's store; called once per process.
     ///

@@ -60,6 +60,15 @@ pub trait Operator: Send {
         let _ = (tick, out);
         Ok(())
     }
+    /// There will be no more ticks: the input has ended or the pipeline was stopped. Only for what must not wait for
+    /// the next start (digests); final results belong to [`Watermark::COMPLETE`].
+    ///
+    /// # Errors
+    /// As `on_batch`.
+    fn on_end(&mut self, out: &mut Output) -> Result<()> {
+        let _ = out;
+        Ok(())
+    }
     /// Rows taken in and neither given on nor merged yet (the `held` of the ledger).
     fn held(&self) -> u64 {
         0

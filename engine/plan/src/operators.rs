@@ -100,7 +100,7 @@ impl<'a> Planner<'a> {
         let values: Vec<String> = cases.iter().map(|(_, v)| v.value.clone()).collect();
         let runtime_otherwise = match otherwise {
             RouteElse::Reject => Otherwise::Reject,
-            RouteElse::Drop => Otherwise::Filter,
+            RouteElse::Drop => Otherwise::Drop,
         };
         let (component, schema) = (id.value.clone(), input.schema.clone());
         if let Err(e) = Route::new(&component, &schema, column, &values, runtime_otherwise) {

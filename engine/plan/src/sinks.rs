@@ -7,7 +7,7 @@ use millstream_core::format::RecordFormat;
 use millstream_core::refusal;
 use millstream_core::sink::{Outage, SinkOptions, WriteMode};
 use millstream_formats::template::Template;
-use millstream_operators::digest::{Digest, DigestSpec};
+use millstream_operators::digest::Digest;
 use millstream_runtime::graph::{MakeOperator, Node, NodeKind, Port, PortRef, Routing, SinkNode};
 use millstream_spec::model::SinkSpec;
 use millstream_spec::{Span, Spanned, codes};
@@ -46,7 +46,7 @@ impl<'a> Planner<'a> {
         let (_, first) = inputs.first()?.clone();
         self.same_columns(&inputs, &path)?;
         self.sink_rows(id, sink, &first, &inputs, &path)?;
-        let digest = self.digest(id, sink, &first, &path)?;
+        let digest = self.digest(sink, &first, &path)?;
         let schema = digest.as_ref().map_or(first.schema.clone(), |(schema, _)| schema.clone());
         let format = sink.format.as_ref().map_or(RecordFormat::Json, |f| f.value);
         for (text, option) in [(&sink.path, "path"), (&sink.subject, "subject"), (&sink.message, "message")] {
@@ -235,7 +235,6 @@ impl<'a> Planner<'a> {
     #[expect(clippy::type_complexity, reason = "a digest is a schema and what makes it")]
     fn digest(
         &mut self,
-        id: &Spanned<String>,
         sink: &'a SinkSpec,
         input: &PortInfo,
         path: &str,
@@ -244,7 +243,7 @@ impl<'a> Planner<'a> {
         let refused = input.carries == Carries::Refused;
         let mut known = input.columns();
         if refused {
-            known.extend(["rule", "reason"]);
+            known.push("rule");
         }
         for column in &digest.by {
             if !known.contains(&column.value.as_str()) {
@@ -259,24 +258,10 @@ impl<'a> Planner<'a> {
                 return None;
             }
         }
-        let spec = DigestSpec {
-            schema: input.schema.clone(),
-            by: digest.by.iter().map(|b| b.value.clone()).collect(),
-            every: digest.every,
-            samples: digest.samples,
-            tick_ms: self.options.tick_ms,
-        };
-        match Digest::new(spec.clone()) {
-            Ok(made) => {
-                let schema = made.schema();
-                let make: MakeOperator = Arc::new(move || Ok(Box::new(Digest::new(spec.clone())?)));
-                Some(Some((schema, make)))
-            }
-            Err(e) => {
-                self.find(codes::SINK_OPTION, id.span, &format!("{path}.digest"), e.to_string());
-                None
-            }
-        }
+        let by: Vec<String> = digest.by.iter().map(|b| b.value.clone()).collect();
+        let (every, samples, tick_ms) = (digest.every, digest.samples, self.options.tick_ms);
+        let schema = Digest::schema(&by);
+        Some(Some((schema, Arc::new(move || Ok(Box::new(Digest::new(by.clone(), every, samples, tick_ms)))))))
     }
 
     /// Whoever reads a source's bytes makes the source give them.

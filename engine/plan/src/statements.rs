@@ -48,7 +48,7 @@ impl<'a> Planner<'a> {
             self.find(codes::EMIT_WITHOUT_WINDOW, transform.span, &path, "`emit` stands beside SQL without a window")
                 .help = Some("remove `emit`, or aggregate over `tumble(stream, column, INTERVAL '..')`".to_owned());
         }
-        self.add_query(id, planned, emit.early.is_some() || !emit.allowed_lateness.is_zero())
+        self.add_query(id, planned)
     }
 
     fn catalog(&self) -> Catalog {
@@ -63,16 +63,12 @@ impl<'a> Planner<'a> {
             .collect()
     }
 
-    fn add_query(&mut self, id: &Spanned<String>, query: PlannedQuery, revised_by_emit: bool) -> Option<()> {
+    fn add_query(&mut self, id: &Spanned<String>, query: PlannedQuery) -> Option<()> {
         let inputs: Vec<PortInfo> = query.inputs().iter().map(|i| self.ports.get(i).cloned()).collect::<Option<_>>()?;
         let sources = union(inputs.iter().map(|p| p.sources.as_slice()));
         let bounded = inputs.iter().all(|p| p.bounded);
         let windowed = query.kind() == QueryKind::Windowed;
-        let revised = match query.kind() {
-            QueryKind::Windowed => revised_by_emit || !self.horizon(&sources).is_zero(),
-            QueryKind::Stateless => inputs.iter().any(|p| p.revised),
-            QueryKind::Bounded => false,
-        };
+        let revised = query.revises() || (query.kind() == QueryKind::Stateless && inputs.iter().any(|p| p.revised));
         let node = self.next_node();
         let (mut ports, mut infos) = (Vec::new(), Vec::new());
         let mut give =

@@ -277,7 +277,7 @@ impl<'a> Planner<'a> {
                 );
             }
             let index = |name: &str| schema.index_of(name).ok();
-            let required: Vec<usize> = predicate.required().iter().filter_map(|c| index(c)).collect();
+            let required: Vec<usize> = predicate.required_columns().iter().filter_map(|c| index(c)).collect();
             let inputs = union(required.iter().filter_map(|c| columns.owners.get(*c)).map(Vec::as_slice));
             let owned = |c: &usize| columns.owners.get(*c).is_some_and(|o| o.iter().any(|i| inputs.contains(i)));
             let shown: Vec<usize> = (0..columns.fields.len()).filter(|c| key.contains(c) || owned(c)).collect();
@@ -348,7 +348,7 @@ impl<'a> Planner<'a> {
             for (status, wanted) in spec.statuses.iter_mut().zip(wanted.iter()) {
                 status.wanted = wanted.load(Ordering::Relaxed);
             }
-            Upsert::new(spec)
+            Upsert::new(Arc::new(spec))
         });
         let kind = NodeKind::Upsert(UpsertNode {
             routing,

@@ -124,6 +124,11 @@ impl ControlInput {
         });
     }
 
+    /// Whether every tick that began has passed.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.pending.is_empty()
+    }
+
     /// The next tick that all frontiers have passed, in order.
     pub(crate) fn next_passed(&mut self, frontiers: &[MutableAntichain<u64>]) -> Option<PassedTick> {
         let first = self.pending.first_entry()?;
@@ -230,6 +235,9 @@ impl Hosted {
                 }
             }
             self.operator.on_tick(Tick(passed.tick), &mut out)?;
+            if frontiers.iter().all(|f| f.frontier().is_empty()) && self.control.is_drained() {
+                self.operator.on_end(&mut out)?;
+            }
             account(&self.ctx, self.place, None, &out);
             let since = self.ctx.now();
             for (port, batch) in out.batches {

@@ -214,8 +214,13 @@ impl TableHost {
         }
         if let Some(flight) = &mut self.flight
             && flight.rows.is_none()
-            && let Some(rows) = self.upsert.take_dirty(PUT_ROWS.min(flight.left))?
         {
+            let Some(rows) = self.upsert.take_dirty(PUT_ROWS.min(flight.left))? else {
+                // What was dirty has been forgotten: nothing is left to wait for.
+                self.flight = None;
+                self.dirty.clear();
+                return Ok(());
+            };
             let count = rows.rows.versions.len();
             flight.left = flight.left.saturating_sub(count);
             if let Some(m) = self.ctx.shared.metrics.node(self.node) {
@@ -255,6 +260,7 @@ impl TableHost {
         let mut out = Output::default();
         self.upsert.on_outcomes(rows, outcomes, &mut out)?;
         if let Some(m) = self.ctx.shared.metrics.node(self.node) {
+            m.add(out.counts);
             m.add_table(counts);
         }
         let now = self.ctx.now();
@@ -263,7 +269,9 @@ impl TableHost {
         self.send(out, |_| last.as_ref());
         if flight.left > 0 {
             self.flight = Some(flight);
-        } else if self.dirty.is_empty() && self.upsert.dirty_len() > 0 {
+        } else if self.upsert.dirty_len() == 0 {
+            self.dirty.clear();
+        } else if self.dirty.is_empty() {
             // A stale row was merged and must be written again: its tick is not complete.
             if let Some(capability) = last {
                 self.dirty.insert(*capability.time(), capability);
