@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, SchemaRef};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use millstream_core::batch::is_hidden;
 use millstream_core::format::RecordFormat;
@@ -59,8 +61,14 @@ pub(crate) fn source_schema(schema: &SchemaRef) -> Result<SourceSchema> {
 /// # Errors
 /// `Environment` with the first reason where a record does not fit.
 pub(crate) fn decode(format: RecordFormat, schema: &SchemaRef, raw: &RawRecords) -> Result<RecordBatch> {
-    let declared = Arc::new(source_schema(schema)?);
-    let decoded = decoder(format, declared)?.decode(raw)?;
+    let mut declared = source_schema(schema)?;
+    for column in
+        declared.columns.iter_mut().filter(|c| format != RecordFormat::Csv && c.column_type == ColumnType::Bytes)
+    {
+        // JSON has bytes as text where they are text.
+        column.column_type = ColumnType::Json;
+    }
+    let decoded = decoder(format, Arc::new(declared))?.decode(raw)?;
     if let Some((record, reasons)) = decoded.rejected.first() {
         let why = reasons.first().map_or("", |r| r.text.as_str());
         return Err(Error::environment(format!("record {record} does not fit its schema: {why}")));
@@ -77,6 +85,11 @@ pub(crate) fn conform(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBa
             let column = rows
                 .column_by_name(field.name())
                 .ok_or_else(|| Error::environment(format!("what is read back has no column `{}`", field.name())))?;
+            let binary = matches!(field.data_type(), DataType::Binary | DataType::LargeBinary | DataType::BinaryView);
+            if let (true, Some(texts)) = (binary, column.as_string_opt::<i32>()) {
+                let bytes: BinaryArray = texts.iter().map(|text| text.and_then(bytes_of_json)).collect();
+                return Ok(cast(&bytes, field.data_type())?);
+            }
             cast(column, field.data_type()).map_err(|e| {
                 Error::environment(format!("the column `{}` cannot be read back", field.name())).caused_by(e)
             })
@@ -85,6 +98,15 @@ pub(crate) fn conform(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBa
     let schema = Arc::new(arrow::datatypes::Schema::new(wanted));
     RecordBatch::try_new(schema, columns)
         .map_err(|e| Error::environment("what is read back lacks required values").caused_by(e))
+}
+
+/// Bytes as JSON has them: a string, or `{"base64": ".."}` where they are no text.
+fn bytes_of_json(text: &str) -> Option<Vec<u8>> {
+    match serde_json::from_str(text).ok()? {
+        serde_json::Value::String(text) => Some(text.into_bytes()),
+        serde_json::Value::Object(object) => STANDARD.decode(object.get("base64")?.as_str()?).ok(),
+        _ => None,
+    }
 }
 
 /// A column of nested values from their JSON texts.

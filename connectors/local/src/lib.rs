@@ -7,6 +7,7 @@ pub mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod declared;
+pub mod directory;
 pub mod embedded;
 pub mod file;
 pub mod generate;
@@ -19,5 +20,5 @@ use millstream_core::connector::ConnectorKind;
 
 /// Every kind of connector of this crate, in the order in which `list` shows them.
 pub fn kinds() -> Vec<ConnectorKind> {
-    vec![generate::kind(), file::kind(), embedded::kind(), memory::kind()]
+    vec![generate::kind(), file::kind(), directory::kind(), embedded::kind(), memory::kind()]
 }

@@ -17,6 +17,8 @@ mod source;
 mod table;
 
 pub use rows::{every_type, json_lines};
+#[cfg(test)]
+pub(crate) use sink::batch;
 pub use sink::{SinkUnderTest, sink, sink_options};
 pub use source::source;
 pub use table::table_store;

@@ -1,0 +1,147 @@
+//! A file that nobody sees before it is complete.
+//!
+//! It is written under a hidden name in a folder `.staging` below the sink's root, which is on the same file system,
+//! and renamed when it is complete. Bytes that could not be written stay in memory and are tried again, so that a
+//! full disk costs no row.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use millstream_core::format::{Compression, Encoder};
+use millstream_core::{Error, Result};
+use millstream_formats::compress::Compressor;
+
+use crate::io_error::io_error;
+
+/// The folder of hidden files below a root.
+pub(crate) const STAGING: &str = ".staging";
+/// Bytes that are collected before they are written.
+const PENDING: usize = 256 << 10;
+
+/// A file being written.
+pub(crate) struct StagedFile {
+    path: PathBuf,
+    file: File,
+    encoder: Box<dyn Encoder>,
+    /// `None` as soon as the file is complete.
+    compressor: Option<Compressor>,
+    /// Encoded and not yet compressed.
+    encoded: Vec<u8>,
+    /// Compressed and not yet written.
+    pending: Vec<u8>,
+    /// Encoded so far.
+    pub(crate) bytes: u64,
+}
+
+/// A complete file that is not yet visible.
+#[derive(Debug)]
+pub(crate) struct Complete {
+    path: PathBuf,
+}
+
+impl StagedFile {
+    /// Begins a file at the hidden `path`.
+    pub(crate) fn create(path: PathBuf, encoder: Box<dyn Encoder>, compression: Compression) -> Result<Self> {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(folder).map_err(|e| io_error("create", folder, e))?;
+        let file = File::create(&path).map_err(|e| io_error("create", &path, e))?;
+        let compressor = Some(Compressor::new(compression)?);
+        Ok(Self { path, file, encoder, compressor, encoded: Vec::new(), pending: Vec::new(), bytes: 0 })
+    }
+
+    /// Takes rows; when this fails, it has taken none of them.
+    ///
+    /// # Errors
+    /// `Unavailable` where earlier rows could not be written yet, so that memory stays bounded; `BadRow` where a
+    /// value cannot be expressed.
+    pub(crate) fn write(&mut self, rows: &arrow::array::RecordBatch) -> Result<()> {
+        if self.pending.len() >= PENDING {
+            self.flush()?;
+        }
+        self.encoded.clear();
+        self.encoder.encode(rows, &mut self.encoded)?;
+        self.bytes += self.encoded.len() as u64;
+        let Some(compressor) = self.compressor.as_mut() else {
+            return Err(Error::bug("rows were written to a complete file"));
+        };
+        compressor.write(&self.encoded)?;
+        self.pending.append(&mut compressor.take());
+        // Whether these bytes get through now is no matter of these rows: they are kept.
+        if self.pending.len() >= PENDING {
+            let _ = self.flush();
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let mut written = 0;
+        let result = loop {
+            let rest = self.pending.get(written..).unwrap_or_default();
+            if rest.is_empty() {
+                break Ok(());
+            }
+            match self.file.write(rest) {
+                Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => written += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => break Err(e),
+            }
+        };
+        self.pending.drain(..written);
+        result.map_err(|e| io_error("write", &self.path, e))
+    }
+
+    /// Completes the file; may be called again after it failed.
+    ///
+    /// # Errors
+    /// `Unavailable` where it could not be written.
+    pub(crate) fn complete(&mut self, fsync: bool) -> Result<Complete> {
+        if let Some(mut compressor) = self.compressor.take() {
+            self.encoded.clear();
+            self.encoder.finish(&mut self.encoded)?;
+            compressor.write(&self.encoded)?;
+            self.pending.append(&mut compressor.finish()?);
+        }
+        self.flush()?;
+        if fsync {
+            self.file.sync_all().map_err(|e| io_error("write", &self.path, e))?;
+        }
+        Ok(Complete { path: self.path.clone() })
+    }
+}
+
+impl Complete {
+    /// Makes the file visible at `path`, atomically.
+    pub(crate) fn publish(&self, path: &Path, fsync: bool) -> Result<()> {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(folder).map_err(|e| io_error("create", folder, e))?;
+        fs::rename(&self.path, path).map_err(|e| io_error("write", path, e))?;
+        if fsync {
+            File::open(folder).and_then(|f| f.sync_all()).map_err(|e| io_error("write", folder, e))?;
+        }
+        Ok(())
+    }
+}
+
+/// Removes what earlier starts of a sink have left unfinished: files in its staging folder of other generations.
+pub(crate) fn remove_abandoned(staging: &Path, generation: &str) {
+    let Ok(entries) = fs::read_dir(staging) else { return };
+    for entry in entries.flatten() {
+        if !entry.file_name().to_string_lossy().starts_with(generation) {
+            // Left over again, it is tried again at the next start.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Removes the staging folders of a sink if they are empty.
+pub(crate) fn tidy(staging: &Path) {
+    let mut folder = Some(staging);
+    for _ in 0..3 {
+        match folder {
+            Some(path) if fs::remove_dir(path).is_ok() => folder = path.parent(),
+            _ => return,
+        }
+    }
+}
