@@ -3,6 +3,7 @@
 //! One walker serves the file's own schema and the options of every connector. It knows the part of JSON Schema that
 //! `schemars` makes. What is unknown is removed from the tree, so that the rest can still be read.
 
+use regex::Regex;
 use serde_json::Value;
 
 use crate::codes;
@@ -198,6 +199,9 @@ impl<'a> Walker<'a> {
                 let message = format!("expected `{fixed}`, found {}", node.described());
                 self.findings.error(codes::UNKNOWN_VALUE, node.span, &at.path, message);
             }
+            if !is_number && !node.unresolved {
+                self.pattern(schema, &text, node, at);
+            }
             return;
         };
         if node.unresolved {
@@ -207,6 +211,14 @@ impl<'a> Walker<'a> {
             self.misread(misread, node, at);
         } else if is_number && !Kinds::of(schema).only_numbers() {
             node.content = Content::Text(text);
+        }
+    }
+
+    /// A text must match its schema's pattern; one that cannot be read as a regular expression is not checked.
+    fn pattern(&mut self, schema: &Value, text: &str, node: &Node, at: &At) {
+        let pattern = schema.get("pattern").and_then(Value::as_str).and_then(|p| Regex::new(p).ok());
+        if pattern.is_some_and(|pattern| !pattern.is_match(text)) {
+            self.wrong_type(schema, node, at);
         }
     }
 

@@ -72,19 +72,15 @@ fn event_time(name: &Node, columns: &[(Key, Node)], at: &str, findings: &mut Fin
     let Some(text) = name.text().filter(|_| !name.unresolved) else { return };
     match columns.iter().find(|(key, _)| key.text == text) {
         None => {
-            let timestamps: Vec<&str> = columns
-                .iter()
-                .filter(|(_, column)| column_type(column) == Some(ColumnType::Timestamp))
-                .map(|(key, _)| key.text.as_str())
-                .collect();
+            let known = columns.iter().map(|(key, _)| key.text.as_str());
             findings
-                .error(codes::UNKNOWN_COLUMN, name.span, at, format!("no column `{text}` in the schema"))
-                .maybe_help(suggest::help(text, "timestamps", timestamps));
+                .error(codes::UNKNOWN_COLUMN, name.span, at, format!("no column named `{text}`"))
+                .maybe_help(suggest::help(text, "columns", known));
         }
         Some((_, column)) if column_type(column).is_some_and(|found| found != ColumnType::Timestamp) => {
             findings
                 .error(codes::COLUMN_TYPE, name.span, at, format!("`{text}` is not a timestamp"))
-                .help("the event time is a column of the type `timestamp`");
+                .help("declare it with `type: timestamp` and its `formats`");
         }
         Some(_) => {}
     }

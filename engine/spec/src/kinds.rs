@@ -97,6 +97,17 @@ pub(crate) fn expectation(root: &Value, schema: &Value) -> String {
     }
 }
 
+/// What a schema of texts wants: its examples say it best.
+fn text_wanted(schema: &Value) -> String {
+    let examples: Vec<&str> =
+        schema.get("examples").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    match (schema.get("pattern"), examples.as_slice()) {
+        (Some(_), [example]) => format!("a value such as `{example}`"),
+        (Some(_), [first, second, ..]) => format!("a value such as `{first}` or `{second}`"),
+        _ => "a string".to_owned(),
+    }
+}
+
 fn collect(root: &Value, schema: &Value, wanted: &mut Vec<String>) {
     let schema = resolve(root, schema);
     if let Some(words) = words(root, schema) {
@@ -112,7 +123,7 @@ fn collect(root: &Value, schema: &Value, wanted: &mut Vec<String>) {
         return;
     }
     if kinds & STRING != 0 {
-        wanted.push(format.map_or("a string", |(expected, _)| expected).to_owned());
+        wanted.push(format.map_or_else(|| text_wanted(schema), |(expected, _)| expected.to_owned()));
     }
     if kinds & NUMBER != 0 {
         wanted.push("a number".to_owned());

@@ -183,4 +183,24 @@ mod tests {
         let span = sql(file).span;
         assert_eq!(&file[span.start..span.end], "*s");
     }
+
+    proptest::proptest! {
+        /// Whatever stands in a block, at whatever depth: each of its words is found where it stands in the file.
+        #[test]
+        fn every_part_of_a_block_is_mapped(
+            lines in proptest::collection::vec("[a-zé'\"#:{}*&-][ a-zé'\"#:{}*&-]{0,12}", 1..6),
+            indent in 1..5_usize,
+            header in proptest::sample::select(vec!["|", "|-", "|+"]),
+            crlf: bool,
+        ) {
+            let end = if crlf { "\r\n" } else { "\n" };
+            let block: String = lines.iter().map(|line| format!("{}{}{end}", " ".repeat(indent), line.trim_end())).collect();
+            let file = format!("a: 1{end}sql: {header}{end}{block}z: 1{end}");
+            let sql = sql(&file);
+            for (start, c) in sql.text.char_indices().filter(|(_, c)| *c != '\n') {
+                let span = sql.locate(start..start + c.len_utf8());
+                proptest::prop_assert_eq!(&file[span.start..span.end], c.to_string());
+            }
+        }
+    }
 }

@@ -26,6 +26,21 @@ macro_rules! options {
     )+};
 }
 
+/// A text that is described by a pattern only.
+struct Period;
+
+impl JsonSchema for Period {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Period".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "pattern": r"^\d+(ms|s|m)$", "examples": ["200ms", "5m"] })
+    }
+}
+
 /// Parts of a dataset.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -60,6 +75,9 @@ options! {
         seed: Option<u64>,
         /// Rows per second.
         rate: Option<f64>,
+        /// Time between rows.
+        #[schemars(with = "Option<Period>")]
+        every: Option<String>,
     }
     /// Reads files.
     FileOptions {
