@@ -16,6 +16,7 @@ use millstream_core::source::SplitSource;
 
 pub use config::FileConfig;
 
+pub(crate) use line_file::fill;
 use source::FileSource;
 
 #[derive(Debug)]

@@ -1,0 +1,48 @@
+use millstream_core::ErrorKind;
+use millstream_core::sink::Outcome;
+use millstream_core::table::{PutOutcome, TableRows};
+use serde_json::json;
+
+use super::*;
+use crate::{conformance, memory};
+
+fn faulty(name: &str) -> (FaultyConnector, Faults) {
+    let inner = (memory::kind().parse)(json!({ "name": name })).unwrap();
+    let faults = Faults::default();
+    (FaultyConnector::new(inner, faults.clone()), faults)
+}
+
+#[tokio::test]
+async fn a_table_fails_as_the_script_says() {
+    let (connector, faults) = faulty("faulty_table");
+    let rows = conformance::every_type(0, 3);
+    let schema = TableSchema { name: "t".into(), key: vec!["id".into()], columns: rows.schema(), ttl: None };
+    let table = connector.table(&schema).await.unwrap();
+    let put = TableRows { rows, versions: vec![1; 3], stamps: vec![None; 3] };
+    faults.add("throttled".parse().unwrap(), 2);
+    faults.add(Fault::Unavailable, 1);
+    faults.add(Fault::AppliedButError, 1);
+    for _ in 0..2 {
+        let outcomes = table.put(&put).await.unwrap();
+        assert!(outcomes.iter().all(|o| matches!(o, PutOutcome::Retry(_))));
+    }
+    assert_eq!(table.put(&put).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert!(memory::handle("faulty_table").table("t").unwrap().is_empty());
+    assert_eq!(table.put(&put).await.unwrap_err().kind(), ErrorKind::Indeterminate);
+    assert_eq!((memory::handle("faulty_table").table("t").unwrap().len(), faults.left()), (3, 0));
+    assert!(matches!(table.put(&put).await.unwrap()[2], PutOutcome::Stale(_)));
+}
+
+#[tokio::test]
+async fn a_sink_refuses_the_first_row() {
+    let (connector, faults) = faulty("faulty_sink");
+    let rows = conformance::every_type(0, 3);
+    let options = conformance::sink_options("s", &rows.schema());
+    let mut sink = connector.sink(&options).await.unwrap();
+    faults.add(Fault::Refused, 1);
+    let outcomes = sink.write(&conformance::batch(&options, &rows)).await.unwrap();
+    assert!(matches!(outcomes[0], Outcome::Refused(_)));
+    assert_eq!(outcomes[1..], [Outcome::Done, Outcome::Done]);
+    assert_eq!(memory::handle("faulty_sink").rows_written("s"), 2);
+    assert!("slow".parse::<Fault>().unwrap_err().contains("throttled"));
+}

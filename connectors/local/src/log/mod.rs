@@ -1,0 +1,77 @@
+//! `log`: one line per row in the log of the process, for alerts on the laptop.
+
+mod config;
+mod sink;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use millstream_core::Result;
+use millstream_core::connector::{Connector, ConnectorKind, Role};
+use millstream_core::format::Compression;
+use millstream_core::sink::{Sink, SinkOptions, WriteMode, unsupported};
+
+pub use config::{Level, LogConfig};
+
+use sink::LogSink;
+
+#[derive(Debug)]
+struct Log(LogConfig);
+
+#[async_trait]
+impl Connector for Log {
+    fn kind(&self) -> &'static str {
+        "log"
+    }
+    async fn sink(&self, options: &SinkOptions) -> Result<Box<dyn Sink>> {
+        let unknown = [
+            ("path", options.path.is_some()),
+            ("compression", options.compression != Compression::None),
+            ("mode: overwrite", options.mode == WriteMode::Overwrite),
+        ];
+        if let Some((option, _)) = unknown.into_iter().find(|(_, given)| *given) {
+            return Err(unsupported("log", option));
+        }
+        Ok(Box::new(LogSink::new(self.0.level, options)?))
+    }
+}
+
+/// The kind `log`.
+pub(crate) fn kind() -> ConnectorKind {
+    ConnectorKind {
+        name: "log",
+        summary: "One line per row in the log of the process",
+        roles: &[Role::Sink],
+        built_in: true,
+        options: || schemars::schema_for!(LogConfig),
+        parse: |options| Ok(Arc::new(Log(serde_json::from_value(options).map_err(|e| e.to_string())?))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use millstream_core::sink::Outcome;
+
+    use super::*;
+    use crate::conformance;
+
+    #[tokio::test]
+    async fn lines_are_messages_or_rows() {
+        let rows = conformance::every_type(1, 1).project(&[0, 5]).unwrap();
+        let base = conformance::sink_options("alerts", &rows.schema());
+        let batch = conformance::batch(&base, &rows);
+        let mut plain = LogSink::new(Level::Warn, &base).unwrap();
+        let row = r#"{"id":"id-000001","decimal":9999999999999999999999999999.93}"#;
+        assert_eq!(plain.lines(&batch).unwrap(), [row]);
+        assert_eq!(plain.write(&batch).await.unwrap(), [Outcome::Done]);
+        let options = SinkOptions {
+            subject: Some("{sink} of {source}".into()),
+            message: Some("{id} costs {decimal}".into()),
+            ..base.clone()
+        };
+        let lines = LogSink::new(Level::Warn, &options).unwrap().lines(&batch).unwrap();
+        assert_eq!(lines, ["alerts of events: id-000001 costs 9999999999999999999999999999.93"]);
+        let wrong = SinkOptions { message: Some("{id".into()), ..base };
+        assert!(LogSink::new(Level::Warn, &wrong).err().unwrap().to_string().contains("the message `{id`"));
+    }
+}
