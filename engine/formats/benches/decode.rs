@@ -1,6 +1,8 @@
 //! Decoding: events of about 250 bytes with seven to nine columns, as the flagship pipeline has them. Divide the time of a run
 //! by its 8,192 records; throughput is given per record.
 
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a benchmark may fail loudly")]
+
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::sync::Arc;

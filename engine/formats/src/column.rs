@@ -18,11 +18,11 @@ use arrow::datatypes::{
 };
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use millstream_core::schema::{Column as Declared, ColumnType, ExcessDigits, Zone};
+use millstream_core::schema::{Column as Declared, ColumnType, Zone};
 use millstream_core::{Error, Result};
 
 use crate::json::Shape;
-use crate::number::Number;
+use crate::number::{DecimalType, Number};
 use crate::problem::{Described, Problem};
 use crate::temporal::{DateFormats, TimestampFormats};
 
@@ -73,7 +73,7 @@ pub(crate) enum Values {
     Bigint(Vec<i64>),
     Double(Vec<f64>),
     Bool(BooleanBufferBuilder),
-    Decimal { values: Vec<i128>, precision: u8, scale: i8, excess: ExcessDigits },
+    Decimal { values: Vec<i128>, decimal: DecimalType },
     Timestamp { values: Vec<i64>, formats: TimestampFormats },
     Date { values: Vec<i32>, formats: DateFormats },
     Struct { shape: Shape, fields: Vec<Column> },
@@ -109,9 +109,7 @@ impl Column {
             }
             ColumnType::Decimal(precision, scale) => Values::Decimal {
                 values: Vec::new(),
-                precision: *precision,
-                scale: *scale,
-                excess: declared.excess_digits,
+                decimal: DecimalType::new(*precision, *scale, declared.excess_digits),
             },
             ColumnType::String => Values::Text(Texts::new()),
             ColumnType::Json => Values::Json(Texts::new()),
@@ -186,7 +184,7 @@ impl Column {
     }
 
     /// Appends a number; `text` is where it was scanned.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push_number(&mut self, number: &Number, text: &[u8]) -> Result<(), Problem> {
         match &mut self.values {
             Values::Int(values) => {
@@ -194,9 +192,7 @@ impl Column {
             }
             Values::Bigint(values) => values.push(number.to_i64(text)?),
             Values::Double(values) => values.push(number.to_f64(text)?),
-            Values::Decimal { values, precision, scale, excess } => {
-                values.push(number.decimal(text, *precision, *scale, *excess)?);
-            }
+            Values::Decimal { values, decimal } => values.push(number.decimal(text, decimal)?),
             Values::Timestamp { values, formats } => match formats.parse_number(number, text) {
                 Some(micros) => values.push(micros),
                 None if formats.reads_numbers() => return Err(Problem::BadTimestamp),
@@ -210,7 +206,7 @@ impl Column {
 
     /// Appends the value a text stands for, for types whose values may be texts. Strings are for the caller, who
     /// knows whether "" is a value.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push_text(&mut self, text: &[u8]) -> Result<(), Problem> {
         if text.is_empty() {
             return self.push_nothing(Problem::Empty);
@@ -289,9 +285,9 @@ impl Column {
             Values::Timestamp { values, .. } => Arc::new(primitive::<TimestampMicrosecondType>(values, nulls)?),
             Values::Double(values) => Arc::new(primitive::<Float64Type>(values, nulls)?),
             Values::Bool(values) => Arc::new(BooleanArray::new(values.finish(), nulls)),
-            Values::Decimal { values, precision, scale, .. } => {
+            Values::Decimal { values, .. } => {
                 let array: Decimal128Array = primitive(values, nulls)?;
-                Arc::new(array.with_precision_and_scale(*precision, *scale)?)
+                Arc::new(array.with_data_type(self.field.data_type().clone()))
             }
             Values::Struct { fields, .. } => {
                 let arrays = fields.iter_mut().map(Self::finish).collect::<Result<Vec<_>>>()?;

@@ -1,5 +1,7 @@
 //! Decoding and encoding against references: arrow-json, and each other.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
+
 use std::sync::Arc;
 
 use arrow::array::{Array, RecordBatch};
