@@ -14,7 +14,7 @@ use millstream_formats::value::row_json;
 /// and starts at `from`.
 pub fn every_type(from: usize, count: usize) -> RecordBatch {
     let ids = from..from + count;
-    let some = |i: usize, salt: usize| (i + salt) % 3 != 0;
+    let some = |i: usize, salt: usize| !(i + salt).is_multiple_of(3);
     let inner = Fields::from(vec![ColumnType::Double.field("lat", true), ColumnType::String.field("name", true)]);
     let lat: ArrayRef = Arc::new(ids.clone().map(|i| some(i, 1).then_some(i as f64 / 4.0)).collect::<Float64Array>());
     let name: ArrayRef = Arc::new(ids.clone().map(|i| Some(format!("n\"{i}"))).collect::<StringArray>());

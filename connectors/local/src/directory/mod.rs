@@ -75,18 +75,21 @@ impl Directory {
 }
 
 /// Refuses what a file cannot be.
-fn check(options: &SinkOptions) -> Result<()> {
+fn problem(options: &SinkOptions) -> Option<(&'static str, String)> {
     if options.format == RecordFormat::Parquet && options.compression != Compression::None {
-        return Err(Error::config(format!(
-            "`{}`: parquet files are compressed inside: leave `compression` out",
-            options.id
-        )));
+        return Some(("compression", "parquet files are compressed inside: leave `compression` out".into()));
     }
-    if options.subject.is_some() || options.message.is_some() {
-        let which = if options.subject.is_some() { "subject" } else { "message" };
-        return Err(millstream_core::sink::unsupported("directory", which));
+    let alerts = [("subject", &options.subject), ("message", &options.message)];
+    let (option, _) = alerts.into_iter().find(|(_, text)| text.is_some())?;
+    Some((option, millstream_core::sink::unsupported("directory", option).to_string()))
+}
+
+/// The same as an error.
+fn check(options: &SinkOptions) -> Result<()> {
+    match problem(options) {
+        Some((_, message)) => Err(Error::config(format!("`{}`: {message}", options.id))),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// The sink's path template, or the one it has by default.
@@ -137,6 +140,9 @@ impl Connector for Directory {
             problems.push("`max_open_files` is 0: a sink needs at least one open file".into());
         }
         problems
+    }
+    fn sink_problem(&self, options: &SinkOptions) -> Option<(&'static str, String)> {
+        problem(options)
     }
     async fn sink(&self, options: &SinkOptions) -> Result<Box<dyn Sink>> {
         self.open(options)

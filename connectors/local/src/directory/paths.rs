@@ -223,12 +223,42 @@ pub(crate) fn written(root: &Path, text: &str) -> Result<Vec<PathBuf>> {
 
 #[cfg(test)]
 mod tests {
+    use arrow::array::{RecordBatch, TimestampMicrosecondArray};
+
     use super::*;
+    use crate::conformance::{batch, every_type, sink_options};
 
     #[test]
     fn coarse_formats() {
         assert!(is_coarse("%Y-%m-%d") && is_coarse("%F/%H") && is_coarse("%-d%%") && is_coarse(""));
         assert!(!is_coarse("%H%M") && !is_coarse("%s") && !is_coarse("%T") && !is_coarse("%"));
+    }
+
+    #[test]
+    fn rows_are_grouped_by_the_path_they_render() {
+        let rows = every_type(0, 30);
+        let options = sink_options("s", &rows.schema());
+        // Rows 700 s apart, so that an hour holds about five.
+        let batch = batch(&options, &rows);
+        let spread: TimestampMicrosecondArray =
+            (0..30).map(|i| Some(1_716_650_000_000_000 + i * 700_000_000)).collect();
+        let mut columns = batch.rows.columns().to_vec();
+        let at = batch.rows.schema().index_of(hidden::ARRIVED_AT).unwrap();
+        columns[at] = Arc::new(spread);
+        let batch = batch.with_rows(RecordBatch::try_new(options.schema.clone(), columns).unwrap());
+        for template in ["{batch_id}", "{bool}/{batch_id}", "{arrived_at:%F/%H}", "{arrived_at:%T}", "{list}{source}"] {
+            let paths = Paths::new(template, &options.schema, "p", "s").unwrap();
+            let mut grouped = vec![String::new(); 30];
+            let groups = paths.group(&batch).unwrap();
+            for group in &groups {
+                group.spread(std::iter::repeat_n(group.path.clone(), group.rows.num_rows()), &mut grouped);
+                assert_eq!(paths.render(&group.rows, 0, "").unwrap(), group.path);
+                assert_eq!(paths.render(&batch, group.first(), "").unwrap(), group.path);
+            }
+            let rendered: Vec<String> = (0..30).map(|row| paths.render(&batch, row, "").unwrap()).collect();
+            assert_eq!(grouped, rendered, "{template}");
+            assert_eq!(groups.iter().map(|g| g.rows.num_rows()).sum::<usize>(), 30, "{template}");
+        }
     }
 
     #[test]

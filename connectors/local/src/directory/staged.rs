@@ -44,8 +44,15 @@ impl StagedFile {
     /// Begins a file at the hidden `path`.
     pub(crate) fn create(path: PathBuf, encoder: Box<dyn Encoder>, compression: Compression) -> Result<Self> {
         let folder = path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(folder).map_err(|e| io_error("create", folder, e))?;
-        let file = File::create(&path).map_err(|e| io_error("create", &path, e))?;
+        let mut attempts = 0;
+        let file = loop {
+            fs::create_dir_all(folder).map_err(|e| io_error("create", folder, e))?;
+            match File::create(&path) {
+                // Another worker that has just committed may have tidied the folder away in between.
+                Err(e) if e.kind() == io::ErrorKind::NotFound && attempts < 10 => attempts += 1,
+                file => break file.map_err(|e| io_error("create", &path, e))?,
+            }
+        };
         let compressor = Some(Compressor::new(compression)?);
         Ok(Self { path, file, encoder, compressor, encoded: Vec::new(), pending: Vec::new(), bytes: 0 })
     }
@@ -127,8 +134,9 @@ impl Complete {
 /// Removes what earlier starts of a sink have left unfinished: files in its staging folder of other generations.
 pub(crate) fn remove_abandoned(staging: &Path, generation: &str) {
     let Ok(entries) = fs::read_dir(staging) else { return };
+    let own = format!("{generation}-");
     for entry in entries.flatten() {
-        if !entry.file_name().to_string_lossy().starts_with(generation) {
+        if !entry.file_name().to_string_lossy().starts_with(&own) {
             // Left over again, it is tried again at the next start.
             let _ = fs::remove_file(entry.path());
         }
@@ -143,5 +151,36 @@ pub(crate) fn tidy(staging: &Path) {
             Some(path) if fs::remove_dir(path).is_ok() => folder = path.parent(),
             _ => return,
         }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use millstream_core::ErrorKind;
+    use millstream_core::format::RecordFormat;
+    use millstream_formats::{EncodeOptions, encoder};
+
+    use super::*;
+    use crate::conformance::every_type;
+
+    #[test]
+    fn a_full_disk_costs_no_row_and_bounds_memory() {
+        let rows = every_type(0, 5_000);
+        let encoder = encoder(RecordFormat::Json, rows.schema_ref(), &EncodeOptions::default()).unwrap();
+        // Every write to this device finds the disk full.
+        let mut file = StagedFile::create(PathBuf::from("/dev/full"), encoder, Compression::None).unwrap();
+        let mut taken = 0;
+        let error = loop {
+            match file.write(&rows) {
+                Ok(()) => taken += 1,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.to_string().contains("the disk is full"), "{error}");
+        assert_eq!(taken, 1, "what was taken is kept, and nothing more is taken");
+        assert_eq!(file.pending.len() as u64, file.bytes);
+        assert_eq!(file.complete(false).unwrap_err().kind(), ErrorKind::Unavailable);
+        assert_eq!(file.pending.len() as u64, file.bytes);
     }
 }

@@ -35,8 +35,8 @@ fn start(trips: &Trips, index: u64, trip: &Trip, flaw: Option<Flaw>, w: &mut Wri
     w.hex(trips.id(index));
     w.text(b"\",\"pickup_location_id\":");
     match flaw {
-        Some(Flaw::WrongType) if which % 2 == 0 => w.text(b"\"downtown\""),
-        Some(Flaw::BadRule) if which % 2 == 0 => w.number(from + 265),
+        Some(Flaw::WrongType) if which.is_multiple_of(2) => w.text(b"\"downtown\""),
+        Some(Flaw::BadRule) if which.is_multiple_of(2) => w.number(from + 265),
         _ => w.number(from),
     }
     w.text(b",\"dropoff_location_id\":");
@@ -47,7 +47,7 @@ fn start(trips: &Trips, index: u64, trip: &Trip, flaw: Option<Flaw>, w: &mut Wri
     } else {
         w.number(random.between(1, 2))
     }
-    if !(flaw == Some(Flaw::MissingField) && which % 2 == 0) {
+    if !(flaw == Some(Flaw::MissingField) && which.is_multiple_of(2)) {
         w.text(b",\"pickup_datetime\":\"");
         if flaw == Some(Flaw::BadDate) {
             w.text(NO_DATE)
@@ -79,7 +79,7 @@ fn end(trips: &Trips, index: u64, trip: &Trip, flaw: Option<Flaw>, w: &mut Write
     w.text(b"{\"trip_id\":\"");
     w.hex(trips.id(index));
     w.text(b"\"");
-    if !(flaw == Some(Flaw::MissingField) && which % 2 == 0) {
+    if !(flaw == Some(Flaw::MissingField) && which.is_multiple_of(2)) {
         w.text(b",\"dropoff_datetime\":\"");
         if flaw == Some(Flaw::BadDate) {
             w.text(NO_DATE)
@@ -100,7 +100,7 @@ fn end(trips: &Trips, index: u64, trip: &Trip, flaw: Option<Flaw>, w: &mut Write
         w.text(b",\"fare_amount\":");
         match flaw {
             Some(Flaw::WrongType) => w.text(b"\"n/a\""),
-            Some(Flaw::BadRule) if which % 2 == 0 => w.number(10_000 + random.below(90_000)),
+            Some(Flaw::BadRule) if which.is_multiple_of(2) => w.number(10_000 + random.below(90_000)),
             Some(Flaw::BadRule) => {
                 w.text(b"-");
                 w.fare(trips.fare(index), FARE_DIGITS);

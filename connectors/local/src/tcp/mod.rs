@@ -60,7 +60,7 @@ impl Connector for Tcp {
         let mut problems: Vec<String> = live::line_format_problem("tcp", self.config.format).into_iter().collect();
         if self.config.listen.is_some() == self.config.connect.is_some() {
             problems.push("give either `listen: 127.0.0.1:7001` or `connect: 127.0.0.1:7001`".into());
-        } else if !self.address().rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
+        } else if self.address().rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
             problems.push(format!("`{}` is not an address: write host:port, such as 127.0.0.1:7001", self.address()));
         }
         problems
