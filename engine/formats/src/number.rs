@@ -265,6 +265,29 @@ impl Number {
     }
 }
 
+/// A whole number of at most nine digits, maybe with `.0` behind it, at `at`: what most integers are. Gives the bytes
+/// it takes; what follows them is for the caller to look at.
+#[inline(always)]
+pub(crate) fn small_integer(bytes: &[u8], at: usize) -> Option<(i32, usize)> {
+    let negative = bytes.get(at) == Some(&b'-');
+    let first = at + usize::from(negative);
+    let mut end = first;
+    let mut value = 0u32;
+    while let Some(digit) = digit(bytes, end) {
+        value = value.wrapping_mul(10).wrapping_add(digit as u32);
+        end += 1;
+    }
+    let digits = end - first;
+    if digits == 0 || digits > 9 || (digits > 1 && bytes.get(first) == Some(&b'0')) {
+        return None;
+    }
+    if bytes.get(end..end + 2) == Some(b".0") {
+        end += 2;
+    }
+    // Nine digits are below 2^31.
+    Some((if negative { -(value as i32) } else { value as i32 }, end - at))
+}
+
 /// How a number was written.
 struct Shape {
     whole: usize,

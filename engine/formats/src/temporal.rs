@@ -105,6 +105,14 @@ impl Format {
         }
     }
 
+    #[inline]
+    fn layout(&self) -> Option<&Layout> {
+        match self {
+            Self::Strftime { layout, .. } => layout.as_ref(),
+            Self::Epoch(_) => None,
+        }
+    }
+
     fn all(formats: &[String]) -> Result<Vec<Self>, String> {
         formats.iter().map(|f| Self::parse(f)).collect()
     }
@@ -123,19 +131,18 @@ impl TimestampFormats {
     }
 
     /// The instant of a text: by the first format whose exact width fits, else the first that chrono can read.
-    #[inline]
     pub(crate) fn parse(&self, text: &[u8]) -> Option<i64> {
         if self.formats.is_empty() {
             return rfc3339(text, &self.zone);
         }
-        for format in &self.formats {
-            if let Format::Strftime { layout: Some(layout), .. } = format
-                && let Some(local) = layout.micros(text)
-            {
-                return self.zone.instant(local);
-            }
-        }
-        self.parse_slowly(std::str::from_utf8(text).ok()?)
+        self.parse_exactly(text).or_else(|| self.parse_slowly(std::str::from_utf8(text).ok()?))
+    }
+
+    /// The instant of a text, where the exact width of a format fits and there is such a time.
+    #[inline]
+    pub(crate) fn parse_exactly(&self, text: &[u8]) -> Option<i64> {
+        let mut layouts = self.formats.iter().filter_map(Format::layout);
+        layouts.find_map(|layout| layout.micros(text)).and_then(|local| self.zone.instant(local))
     }
 
     #[cold]
@@ -201,12 +208,8 @@ impl DateFormats {
     /// The day of a text, counted from 1970-01-01.
     #[inline]
     pub(crate) fn parse(&self, text: &[u8]) -> Option<i32> {
-        for format in &self.formats {
-            if let Format::Strftime { layout: Some(layout), .. } = format
-                && let Some(local) = layout.micros(text)
-            {
-                return i32::try_from(local.div_euclid(DAY)).ok();
-            }
+        if let Some(local) = self.formats.iter().filter_map(Format::layout).find_map(|layout| layout.micros(text)) {
+            return i32::try_from(local.div_euclid(DAY)).ok();
         }
         let text = std::str::from_utf8(text).ok()?;
         self.formats.iter().find_map(|format| match format {

@@ -70,9 +70,13 @@ fn key(name: &str) -> Vec<u8> {
 /// A row as a JSON object: its user columns. For many rows of a batch, [`JsonRows`] prepares the columns once.
 pub fn row_json(rows: &RecordBatch, row: usize) -> String {
     let mut out = Vec::new();
-    match JsonRows::new(rows, JsonOptions::default()) {
-        Ok(columns) if row < rows.num_rows() => columns.write(row, &mut out),
-        _ => out.extend_from_slice(b"{}"),
+    if row >= rows.num_rows() {
+        return "{}".into();
+    }
+    // One row only, so that a column of another layout is not widened whole.
+    match JsonRows::new(&rows.slice(row, 1), JsonOptions::default()) {
+        Ok(columns) => columns.write(0, &mut out),
+        Err(_) => out.extend_from_slice(b"{}"),
     }
     String::from_utf8(out).unwrap_or_default()
 }

@@ -54,7 +54,7 @@ impl JsonDecoder {
         });
         match decoded {
             Ok(given) => finish_fields(columns, given, object, &mut self.context),
-            Err(syntax) => self.context.reasons.push(bad_json(syntax)),
+            Err(syntax) => self.context.reasons.push(bad_json(cursor.at(), syntax)),
         }
     }
 }
@@ -67,22 +67,23 @@ pub(crate) fn path_of(path: &[String], name: &str) -> Vec<String> {
 #[cold]
 fn not_an_object(cursor: &mut Cursor<'_>) -> Syntax {
     match cursor.skip() {
-        Ok(()) => Syntax { at: 0, message: "the record is not a JSON object" },
+        Ok(()) => Syntax("the record is not an object"),
         Err(syntax) => syntax,
     }
 }
 
 #[cold]
-fn bad_json(syntax: Syntax) -> Reason {
-    reason("bad_json", format!("not valid JSON at byte {}: {}", syntax.at, syntax.message))
+fn bad_json(at: usize, Syntax(message): Syntax) -> Reason {
+    reason("bad_json", format!("not valid JSON at byte {at}: {message}"))
 }
 
 impl Decoder for JsonDecoder {
     fn decode(&mut self, raw: &RawRecords) -> Result<Decoded> {
         let utf8 = Utf8Check::of(raw)?;
         self.rows.begin(raw.records.len());
-        for i in 0..raw.records.len() {
-            let bytes = raw.bytes(i);
+        for (i, record) in raw.records.iter().enumerate() {
+            let start = record.start as usize;
+            let bytes = raw.buffer.get(start..start + record.len as usize).unwrap_or_default();
             match utf8.error(bytes) {
                 None => self.record(bytes),
                 Some(invalid) => self.context.reasons.push(invalid),

@@ -184,18 +184,55 @@ fn decode_column(
     Ok(1)
 }
 
-/// Decodes the value here into `column`.
-#[inline]
+/// Decodes the value here into `column`: at once where it is written as its type usually is.
+#[inline(always)]
 pub(crate) fn decode_value(cursor: &mut Cursor<'_>, column: &mut Column, context: &mut Context) -> Result<(), Syntax> {
     let start = cursor.at();
-    let byte = cursor.peek();
-    let outcome = match (byte, &mut column.values) {
-        (Some(b'"'), Values::Text(texts)) => {
+    match (&mut column.values, cursor.peek()) {
+        (Values::Text(texts), Some(b'"')) => {
             cursor.text_into(&mut texts.bytes)?;
             texts.end();
             column.nulls.append_non_null();
             return Ok(());
         }
+        (Values::Int(values), Some(b'0'..=b'9' | b'-')) => {
+            if let Some(value) = cursor.small_integer() {
+                values.push(value);
+                column.nulls.append_non_null();
+                return Ok(());
+            }
+        }
+        (Values::Decimal { values, decimal }, Some(b'0'..=b'9' | b'-')) => {
+            let number = cursor.number()?;
+            match number.decimal(cursor.since(start), decimal) {
+                Ok(value) => {
+                    values.push(value);
+                    column.nulls.append_non_null();
+                }
+                Err(problem) => context.refuse(column, problem, cursor.since(start)),
+            }
+            return Ok(());
+        }
+        (Values::Timestamp { values, formats }, Some(b'"')) => {
+            if let Text::Plain(text) = cursor.text(&mut context.scratch)?
+                && let Some(micros) = formats.parse_exactly(text)
+            {
+                values.push(micros);
+                column.nulls.append_non_null();
+                return Ok(());
+            }
+            cursor.rewind(start);
+        }
+        _ => {}
+    }
+    decode_any(cursor, column, context)
+}
+
+/// Decodes the value here, whatever it is.
+#[inline(never)]
+fn decode_any(cursor: &mut Cursor<'_>, column: &mut Column, context: &mut Context) -> Result<(), Syntax> {
+    let start = cursor.at();
+    let outcome = match (cursor.peek(), &mut column.values) {
         (Some(b'n'), _) => {
             cursor.literal(b"null")?;
             column.push_nothing(Problem::Null)

@@ -7,8 +7,8 @@ use arrow::array::{
 use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Decimal256Type, Field, Float32Type, Float64Type, Int64Type, TimeUnit,
-    TimestampMicrosecondType, UInt64Type,
+    DataType, Date32Type, Decimal128Type, Decimal256Type, Field, Float32Type, Float64Type, Int32Type, Int64Type,
+    TimeUnit, TimestampMicrosecondType, UInt64Type,
 };
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use base64::Engine as _;
@@ -32,6 +32,7 @@ pub struct Cells {
 enum Values {
     Null,
     Bool(BooleanArray),
+    Small(PrimitiveArray<Int32Type>),
     Int(PrimitiveArray<Int64Type>),
     Uint(PrimitiveArray<UInt64Type>),
     Single(PrimitiveArray<Float32Type>),
@@ -59,7 +60,7 @@ impl Cells {
     /// `Bug` where the array is not of its type.
     pub fn new(field: &Field, array: &ArrayRef) -> Result<Self> {
         let widened = match array.data_type() {
-            DataType::Int8 | DataType::Int16 | DataType::Int32 => Some(DataType::Int64),
+            DataType::Int8 | DataType::Int16 => Some(DataType::Int32),
             DataType::UInt8 | DataType::UInt16 | DataType::UInt32 => Some(DataType::UInt64),
             DataType::Float16 => Some(DataType::Float32),
             DataType::LargeUtf8 | DataType::Utf8View => Some(DataType::Utf8),
@@ -93,6 +94,7 @@ impl Cells {
         let values = match array.data_type() {
             DataType::Null => Values::Null,
             DataType::Boolean => Values::Bool(array.as_boolean().clone()),
+            DataType::Int32 => Values::Small(typed(array)),
             DataType::Int64 => Values::Int(typed(array)),
             DataType::UInt64 => Values::Uint(typed(array)),
             DataType::Float32 => Values::Single(typed(array)),
@@ -241,6 +243,7 @@ impl Cells {
     fn write_scalar(&self, row: usize, out: &mut Vec<u8>) {
         match &self.values {
             Values::Bool(values) => out.extend_from_slice(if values.value(row) { b"true" } else { b"false" }),
+            Values::Small(values) => write_integer(values.value(row), out),
             Values::Int(values) => write_integer(values.value(row), out),
             Values::Uint(values) => write_integer(values.value(row), out),
             Values::Single(values) => write_float(values.value(row), out),
