@@ -1,1 +1,50 @@
-fn main() {}
+//! `millstream`: checks, tests, runs and explains pipeline files.
+//!
+//! ```text
+//! args -> load (parse, plan, findings) -> one module per command -> terminal
+//! ```
+//!
+//! Invariants:
+//! 1. Everything printed goes through [`terminal`]: results to stdout, everything else to stderr.
+//! 2. Every way out is a [`exit::Failure`] or success, with the exit codes of the manual: 0 ok, 1 failed while
+//!    running, 2 the file is wrong or its tests fail, 3 the environment.
+
+mod args;
+mod bench;
+mod check;
+mod docs;
+mod exit;
+mod explain;
+mod grid;
+mod ledger;
+mod list;
+mod load;
+mod logging;
+mod new;
+mod number;
+mod panics;
+mod preview;
+mod progress;
+mod query;
+mod registry;
+mod rows;
+mod run;
+mod schema;
+mod stage;
+mod summary;
+mod terminal;
+mod test;
+mod written;
+
+use clap::Parser as _;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    let args = args::Args::parse();
+    terminal::colors(args.color);
+    panics::install();
+    logging::install(args.log.as_deref().unwrap_or(args.command.default_log()));
+    exit::code(args.command.execute())
+}

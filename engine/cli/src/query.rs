@@ -1,0 +1,135 @@
+//! `query`: SQL over what a pipeline has written: its tables and the files of its keyed sinks.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Schema, SchemaRef};
+use futures::TryStreamExt as _;
+use millstream_core::batch::is_hidden;
+use millstream_core::sink::WriteMode;
+use millstream_runtime::graph::{Graph, NodeKind, SinkNode, UpsertNode};
+use millstream_spec::model::Pipeline;
+use millstream_spec::{Finding, Severity, Span, codes};
+use millstream_sql::{SqlError, SqlErrorKind, run_batch, streams};
+
+use crate::args::{QueryArgs, RowFormat};
+use crate::exit::Failure;
+use crate::load::Loaded;
+use crate::{load, number, registry, rows, run, terminal, written};
+
+/// What the SQL is called in messages.
+const NAME: &str = "<query>";
+
+/// Something that can be queried.
+type Table = (String, SchemaRef, Vec<RecordBatch>);
+
+/// Runs the command.
+pub(crate) fn execute(args: &QueryArgs) -> Result<(), Failure> {
+    let registry = registry::registry();
+    let mut loaded = load::for_running(&args.file.file, &args.file.reading, false, &registry)?;
+    let graph = run::graph(&mut loaded)?;
+    run::runtime()?.block_on(async {
+        let named: Vec<String> = streams(&args.sql).into_iter().map(|(name, _)| name).collect();
+        let tables = tables(&loaded, &graph, &named).await?;
+        let found = run_batch(&args.sql, tables).await.map_err(|errors| told(&args.sql, &errors))?;
+        let schema = found.first().map_or_else(|| Arc::new(Schema::empty()), RecordBatch::schema);
+        terminal::out(&rows::text(&schema, &found, args.format)?);
+        let count = found.iter().map(RecordBatch::num_rows).sum::<usize>();
+        if args.format == RowFormat::Table {
+            terminal::note(&format!("{}\n", number::of(count as u64, "row")));
+        }
+        Ok(())
+    })
+}
+
+/// Everything there is to query, by name; only what the query names is read.
+async fn tables(loaded: &Loaded, graph: &Graph, named: &[String]) -> Result<Vec<Table>, Failure> {
+    let pipeline = loaded.pipeline()?;
+    let mut all: Vec<Table> = Vec::new();
+    for node in &graph.nodes {
+        match &node.kind {
+            NodeKind::Upsert(upsert) => {
+                let wanted = named.contains(&upsert.table_id);
+                let rows = if wanted { table(loaded, pipeline, upsert).await? } else { Vec::new() };
+                all.push((upsert.table_id.clone(), upsert.table.columns.clone(), rows));
+            }
+            NodeKind::Sink(sink) if sink.options.mode == WriteMode::Overwrite => {
+                let input = node.inputs.first().and_then(|p| graph.nodes.get(p.node).map(|n| n.port_name(p.port)));
+                let names: Vec<String> = std::iter::once(node.id.clone()).chain(input).collect();
+                let wanted = names.iter().any(|n| named.contains(n));
+                let rows = if wanted { files(pipeline, sink)? } else { Vec::new() };
+                let schema = visible(&sink.options.schema);
+                all.extend(names.into_iter().map(|n| (n, schema.clone(), rows.clone())));
+            }
+            _ => {}
+        }
+    }
+    Ok(all)
+}
+
+fn visible(schema: &SchemaRef) -> SchemaRef {
+    Arc::new(Schema::new(schema.fields().iter().filter(|f| !is_hidden(f.name())).cloned().collect::<Vec<_>>()))
+}
+
+/// The rows of a table. Opening a store may make it, so what is not there yet is not opened.
+async fn table(loaded: &Loaded, pipeline: &Pipeline, upsert: &UpsertNode) -> Result<Vec<RecordBatch>, Failure> {
+    let nothing = || {
+        Failure::new(Failure::ENVIRONMENT, format!("the table `{}` has not been written yet", upsert.table_id))
+            .help(format!("run the pipeline first: `millstream run {}`", loaded.name))
+    };
+    let store = pipeline.tables.iter().find(|(id, _)| id.value == upsert.table_id).map(|(_, t)| &t.store.value);
+    let path = store.and_then(|name| written::option(pipeline, loaded.parsed.profile.as_deref(), name, "path"));
+    if path.is_some_and(|p| !std::path::Path::new(&p).exists()) {
+        return Err(nothing());
+    }
+    if upsert.connector.kind() == "memory" {
+        return Err(Failure::new(Failure::ENVIRONMENT, format!("the table `{}` lives in memory and ended with its run", upsert.table_id))
+            .help("bind its store to `embedded` to keep it"));
+    }
+    let table = upsert.connector.table(&upsert.table).await?;
+    Ok(table.scan().await?.try_collect().await?)
+}
+
+fn files(pipeline: &Pipeline, sink: &SinkNode) -> Result<Vec<RecordBatch>, Failure> {
+    let found = written::rows(sink)?;
+    if found.is_empty() {
+        let message = format!("the sink `{}` has not written anything yet", sink.options.id);
+        return Err(Failure::new(Failure::ENVIRONMENT, message)
+            .help(format!("run the pipeline `{}` first", pipeline.name.value)));
+    }
+    Ok(found)
+}
+
+/// Prints what is wrong with the SQL, with carets.
+fn told(sql: &str, errors: &[SqlError]) -> Failure {
+    let findings: Vec<Finding> = errors
+        .iter()
+        .map(|e| {
+            let range = e.range.clone().unwrap_or(0..sql.len());
+            let severity = if e.warning { Severity::Warning } else { Severity::Error };
+            Finding {
+                code: code(e.kind),
+                severity,
+                message: e.message.clone(),
+                span: Span::new(range.start, range.end),
+                label: e.label.clone(),
+                path: String::new(),
+                help: e.help.clone(),
+            }
+        })
+        .collect();
+    terminal::note(&millstream_spec::render(&findings, NAME, sql, terminal::colored_stderr()));
+    Failure::silent(Failure::FILE)
+}
+
+fn code(kind: SqlErrorKind) -> &'static str {
+    match kind {
+        SqlErrorKind::Parse => codes::SQL_SYNTAX,
+        SqlErrorKind::UnknownPort => codes::UNKNOWN_PORT,
+        SqlErrorKind::UnknownColumn => codes::SQL_UNKNOWN_COLUMN,
+        SqlErrorKind::UnknownFunction => codes::SQL_UNKNOWN_FUNCTION,
+        SqlErrorKind::DecimalOverflow => codes::SQL_DECIMAL_OVERFLOW,
+        SqlErrorKind::NotBoolean => codes::SQL_NOT_BOOLEAN,
+        _ => codes::SQL_PLAN,
+    }
+}

@@ -1,0 +1,160 @@
+//! `run`: runs a pipeline, shows how it goes, and accounts for every row at the end.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use millstream_core::connector::Registry;
+use millstream_runtime::graph::Graph;
+use millstream_runtime::metrics::Snapshot;
+use millstream_runtime::run::{Handle, RunError};
+use millstream_runtime::{RunOptions, start};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
+
+use crate::args::RunArgs;
+use crate::exit::Failure;
+use crate::load::Loaded;
+use crate::progress::Progress;
+use crate::summary::{self, Ended};
+use crate::{load, number, registry, terminal};
+
+/// Time between two looks at the counters.
+const LOOK: Duration = Duration::from_millis(250);
+/// Nothing has moved for this long: idle.
+const IDLE: Duration = Duration::from_secs(2);
+
+/// Runs the command.
+pub(crate) fn execute(args: &RunArgs) -> Result<(), Failure> {
+    let registry = registry::registry();
+    let mut loaded = load::for_running(&args.file.file, &args.file.reading, args.json, &registry)?;
+    let graph = graph(&mut loaded)?;
+    let workers = workers(args.workers);
+    if !args.json {
+        let profile = loaded.parsed.profile.as_deref().unwrap_or("-");
+        let threads = number::of(workers as u64, "worker");
+        terminal::note(&format!("{} on profile {profile}, {threads}; Ctrl-C stops it\n", graph.name));
+    }
+    runtime()?.block_on(async {
+        let ended = run(graph, workers, args.until_idle, args.json).await?;
+        summary::print(args, &loaded, &registry, &ended).await
+    })
+}
+
+/// The graph of a file that may run.
+pub(crate) fn graph(loaded: &mut Loaded) -> Result<Graph, Failure> {
+    let graph = loaded.planned.as_mut().and_then(|p| p.graph.take());
+    graph.ok_or_else(|| Failure::silent(Failure::FILE))
+}
+
+/// As many workers as asked for, else as the machine has cores.
+pub(crate) fn workers(asked: Option<u16>) -> usize {
+    asked.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from)
+}
+
+/// The runtime of readers and writers; the workers have threads of their own.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::new(Failure::ENVIRONMENT, format!("no threads can be started: {e}")))
+}
+
+/// Runs a graph to its end, or until somebody stops it.
+pub(crate) async fn run(graph: Graph, workers: usize, until_idle: bool, quiet: bool) -> Result<Ended, Failure> {
+    let began = Instant::now();
+    let running = start(graph, RunOptions { workers, ..RunOptions::default() }).await?;
+    let handle = running.handle();
+    let mut progress = Progress::new(began, quiet);
+    let mut idle = Idle::new(began);
+    let mut stopped = false;
+    let mut ended = pin!(running.wait());
+    let mut look = tokio::time::interval(LOOK);
+    let mut interrupts = Interrupts::new()?;
+    let result = loop {
+        tokio::select! {
+            result = &mut ended => break result,
+            () = interrupts.next() => {
+                if stopped {
+                    leave_at_once(&handle);
+                }
+                stopped = true;
+                handle.stop();
+                terminal::note("stopping: sources have stopped reading, what is in flight is finished; Ctrl-C again exits at once\n");
+            }
+            now = look.tick() => {
+                let snapshot = handle.snapshot();
+                progress.show(&snapshot, now);
+                if until_idle && !stopped && idle.is_idle(&snapshot, now) {
+                    stopped = true;
+                    handle.stop();
+                }
+            }
+        }
+    };
+    terminal::clear();
+    finish(result, began, stopped, workers)
+}
+
+fn finish(result: Result<Snapshot, RunError>, began: Instant, stopped: bool, workers: usize) -> Result<Ended, Failure> {
+    Ok(Ended { snapshot: result?, took: began.elapsed(), stopped, workers })
+}
+
+/// The second Ctrl-C.
+fn leave_at_once(handle: &Handle) -> ! {
+    let snapshot = handle.snapshot();
+    let in_flight = number::bytes(snapshot.in_flight_bytes);
+    terminal::clear();
+    terminal::note(&format!(
+        "stopped at once with {in_flight} in flight. There is no checkpoint to go on from: a new run reads its inputs from \
+         their beginning again, and what is in the tables and keyed files already is merged with, not doubled\n"
+    ));
+    std::process::exit(130)
+}
+
+/// Ctrl-C and the polite kill.
+struct Interrupts {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Interrupts {
+    fn new() -> Result<Self, Failure> {
+        let listen = |kind| {
+            signal(kind).map_err(|e| Failure::new(Failure::ENVIRONMENT, format!("signals cannot be listened to: {e}")))
+        };
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// Watches for the time when nothing moves any more.
+struct Idle {
+    rows: u64,
+    since: Instant,
+}
+
+impl Idle {
+    fn new(now: Instant) -> Self {
+        Self { rows: 0, since: now }
+    }
+    fn is_idle(&mut self, snapshot: &Snapshot, now: Instant) -> bool {
+        let rows = snapshot.nodes.iter().map(|n| n.counts.input + n.counts.produced).sum::<u64>();
+        let behind = snapshot.nodes.iter().any(|n| n.behind_millis > 0);
+        let unread = snapshot.nodes.iter().any(|n| n.bytes_total > 0 && n.splits_finished < n.splits);
+        if rows != self.rows || behind || unread || snapshot.in_flight_bytes > 0 {
+            self.rows = rows;
+            self.since = now;
+        }
+        now.duration_since(self.since) >= IDLE
+    }
+}
+
+/// Where results can be read from again: for the summary and for `query`.
+pub(crate) fn reading(args: &RunArgs, registry: &Registry) -> Result<Loaded, Failure> {
+    load::load(&args.file.file, &args.file.reading, load::Purpose::Running, registry)
+}

@@ -1,0 +1,70 @@
+//! The connector everything on the stage is bound to.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use millstream_core::Result;
+use millstream_core::connector::{Connector, SourceOptions};
+use millstream_core::format::RecordFormat;
+use millstream_core::sink::{Sink, SinkOptions};
+use millstream_core::source::SplitSource;
+use millstream_core::table::{TableSchema, TableStore};
+use millstream_local::clock;
+use millstream_local::memory::MemoryTable;
+
+use super::Stage;
+use super::capture::StageSink;
+use super::fault::FaultyTable;
+use super::feed::FeedSource;
+
+#[derive(Debug)]
+pub(super) struct StageConnector {
+    /// The name in the profile.
+    pub(super) binding: String,
+    pub(super) stage: Stage,
+    /// What the profile binds, where this binary has it.
+    pub(super) real: Option<Arc<dyn Connector>>,
+    /// Whether sources read from that.
+    pub(super) reads: bool,
+}
+
+impl StageConnector {
+    fn reader(&self) -> Option<&Arc<dyn Connector>> {
+        self.real.as_ref().filter(|_| self.reads)
+    }
+}
+
+#[async_trait]
+impl Connector for StageConnector {
+    fn kind(&self) -> &'static str {
+        self.real.as_ref().map_or("memory", |c| c.kind())
+    }
+    fn record_format(&self) -> RecordFormat {
+        // Parquet rows reach the decoder as JSON records.
+        match self.real.as_ref().map(|c| c.record_format()) {
+            Some(format) if self.reads || format == RecordFormat::Csv => format,
+            _ => RecordFormat::Json,
+        }
+    }
+    fn positions_are_offsets(&self) -> bool {
+        self.reader().is_none_or(|c| c.positions_are_offsets())
+    }
+    fn bounded(&self) -> bool {
+        self.reader().is_none_or(|c| c.bounded())
+    }
+    async fn source(&self, options: &SourceOptions) -> Result<Box<dyn SplitSource>> {
+        if let Some(real) = self.reader() {
+            return real.source(options).await;
+        }
+        let source = FeedSource::new(self.stage.clone(), &self.binding, options, self.record_format());
+        Ok(Box::new(source))
+    }
+    async fn sink(&self, options: &SinkOptions) -> Result<Box<dyn Sink>> {
+        Ok(Box::new(StageSink { stage: self.stage.clone(), binding: self.binding.clone(), id: options.id.clone() }))
+    }
+    async fn table(&self, schema: &TableSchema) -> Result<Arc<dyn TableStore>> {
+        let table = Arc::new(MemoryTable::new(schema, clock::system())?);
+        self.stage.lock().tables.insert(schema.name.clone(), table.clone());
+        Ok(Arc::new(FaultyTable { stage: self.stage.clone(), binding: self.binding.clone(), table }))
+    }
+}
