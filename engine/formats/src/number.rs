@@ -248,7 +248,7 @@ impl Number {
     }
 
     /// As the nearest double.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn to_f64(self, text: &[u8]) -> Result<f64, Problem> {
         // Exact operands make one correctly rounded operation: Clinger's fast path.
         if !self.wide && self.mantissa <= 1 << 53 {
@@ -259,10 +259,16 @@ impl Number {
                 return Ok(if self.negative { -value } else { value });
             }
         }
-        let value: f64 =
-            std::str::from_utf8(text.trim_ascii()).ok().and_then(|t| t.parse().ok()).ok_or(Problem::WrongType)?;
-        if value.is_finite() { Ok(value) } else { Err(Problem::OutOfRange) }
+        nearest(text)
     }
+}
+
+/// The double nearest to a number's text.
+#[cold]
+fn nearest(text: &[u8]) -> Result<f64, Problem> {
+    let text = std::str::from_utf8(text.trim_ascii()).map_err(|_| Problem::WrongType)?;
+    let value: f64 = text.parse().map_err(|_| Problem::WrongType)?;
+    if value.is_finite() { Ok(value) } else { Err(Problem::OutOfRange) }
 }
 
 /// A whole number of at most nine digits, maybe with `.0` behind it, at `at`: what most integers are. Gives the bytes

@@ -130,6 +130,17 @@ impl<'a> Cursor<'a> {
         self.at = end;
         Some(value)
     }
+    /// The same for such a number in quotes.
+    #[inline(always)]
+    pub(crate) fn small_integer_text(&mut self) -> Option<i32> {
+        let (value, len) = small_integer(self.bytes, self.at + 1)?;
+        let end = self.at + 1 + len;
+        if self.bytes.get(end) != Some(&b'"') {
+            return None;
+        }
+        self.at = end + 1;
+        Some(value)
+    }
     /// Steps over a number.
     #[inline(always)]
     pub(crate) fn number(&mut self) -> Result<Number, Syntax> {

@@ -12,6 +12,8 @@ struct Key {
     token: Vec<u8>,
     name: Vec<u8>,
     meaning: Meaning,
+    /// The column, where the key means one and nothing else: almost always. Saves a look at `meaning`.
+    column: Option<usize>,
     /// The key that last followed this one.
     next: usize,
 }
@@ -61,13 +63,17 @@ impl Shape {
             let shape = key.meaning.inner.get_or_insert_with(|| Box::new(Self::of_paths(std::iter::empty())));
             shape.insert(inner, column);
         }
+        key.column = match (key.meaning.columns.as_slice(), &key.meaning.inner) {
+            ([column], None) => Some(*column),
+            _ => None,
+        };
     }
 
     /// Adds a key without a meaning, at first followed by the next to be added.
     fn learn(&mut self, name: &[u8]) -> usize {
         let index = self.keys.len();
         let token = [b"\"", name, b"\":"].concat();
-        self.keys.push(Key { token, name: name.to_vec(), meaning: Meaning::default(), next: index + 1 });
+        self.keys.push(Key { token, name: name.to_vec(), meaning: Meaning::default(), column: None, next: index + 1 });
         self.by_name.insert(name.to_vec(), index);
         index
     }
@@ -102,8 +108,13 @@ impl Shape {
         Some(found)
     }
 
-    /// What a key stands for.
+    /// The one column a key means, where that is all it means.
     #[inline]
+    pub(crate) fn column(&self, key: usize) -> Option<usize> {
+        self.keys.get(key)?.column
+    }
+
+    /// What a key stands for.
     pub(crate) fn meaning(&mut self, key: usize) -> Option<&mut Meaning> {
         self.keys.get_mut(key).map(|k| &mut k.meaning)
     }

@@ -97,8 +97,24 @@ fn extra(name: &[u8]) -> Reason {
 }
 
 /// Decodes the value of `key`; gives how many columns got it.
-#[inline]
+#[inline(always)]
 fn decode_field(
+    cursor: &mut Cursor<'_>,
+    shape: &mut Shape,
+    key: Option<usize>,
+    columns: &mut [Column],
+    object: u64,
+    context: &mut Context,
+) -> Result<usize, Syntax> {
+    let column = key.and_then(|key| shape.column(key)).and_then(|column| columns.get_mut(column));
+    match column {
+        Some(column) => decode_column(cursor, column, object, context),
+        None => decode_meaning(cursor, shape, key, columns, object, context),
+    }
+}
+
+/// The same for a key that means no column, or more than one.
+fn decode_meaning(
     cursor: &mut Cursor<'_>,
     shape: &mut Shape,
     key: Option<usize>,
@@ -110,11 +126,6 @@ fn decode_field(
         cursor.skip()?;
         return Ok(0);
     };
-    if let ([column], None) = (meaning.columns.as_slice(), &meaning.inner)
-        && let Some(column) = columns.get_mut(*column)
-    {
-        return decode_column(cursor, column, object, context);
-    }
     if meaning.is_ignored() {
         if context.reject_extra {
             let name = key.map(|key| shape.name(key)).unwrap_or_default();
@@ -201,6 +212,24 @@ pub(crate) fn decode_value(cursor: &mut Cursor<'_>, column: &mut Column, context
                 column.nulls.append_non_null();
                 return Ok(());
             }
+        }
+        (Values::Int(values), Some(b'"')) => {
+            if let Some(value) = cursor.small_integer_text() {
+                values.push(value);
+                column.nulls.append_non_null();
+                return Ok(());
+            }
+        }
+        (Values::Double(values), Some(b'0'..=b'9' | b'-')) => {
+            let number = cursor.number()?;
+            match number.to_f64(cursor.since(start)) {
+                Ok(value) => {
+                    values.push(value);
+                    column.nulls.append_non_null();
+                }
+                Err(problem) => context.refuse(column, problem, cursor.since(start)),
+            }
+            return Ok(());
         }
         (Values::Decimal { values, decimal }, Some(b'0'..=b'9' | b'-')) => {
             let number = cursor.number()?;
