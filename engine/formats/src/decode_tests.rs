@@ -267,6 +267,28 @@ fn undeclared_fields() {
 }
 
 #[test]
+fn extra_fields_within_paths_and_structs() {
+    let place = ColumnType::Struct(vec![("x".into(), ColumnType::Int, true)]);
+    let columns = vec![
+        Column { path: vec!["driver".into(), "id".into()], ..column("id", ColumnType::Int, true) },
+        column("place", place, true),
+    ];
+    let strict = Arc::new(SourceSchema { columns, extra: ExtraFields::Reject });
+    let (rows, reasons) = json(
+        &strict,
+        &[r#"{"driver":{"id":1},"place":{"x":2}}"#, r#"{"driver":{"id":1,"name":"Ann"},"place":{"x":2,"y":3}}"#],
+    );
+    assert_eq!(rows, [r#"{"id":1,"place":{"x":2}}"#]);
+    assert_eq!(reasons, ["extra_field: name is not declared", "extra_field: y is not declared"]);
+}
+
+#[test]
+fn a_schema_without_columns_counts_records() {
+    let decoded = decode_bytes(RecordFormat::Json, &schema(vec![]), &[b"{}", b"{\"a\":1}", b"x"], None);
+    assert_eq!((decoded.rows.num_rows(), decoded.rejected.len()), (2, 1));
+}
+
+#[test]
 fn what_is_not_json() {
     let schema = schema(vec![column("v", ColumnType::Int, true)]);
     let deep = format!("{{\"x\":{}}}", "[".repeat(100));

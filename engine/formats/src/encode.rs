@@ -67,3 +67,67 @@ impl Encoder for JsonEncoder {
 fn user_columns(schema: &SchemaRef) -> Vec<usize> {
     schema.fields().iter().enumerate().filter(|(_, f)| !is_hidden(f.name())).map(|(i, _)| i).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, BinaryArray, Int32Array, StringArray};
+    use millstream_core::batch::hidden;
+
+    fn rows() -> RecordBatch {
+        RecordBatch::try_from_iter_with_nullable([
+            ("a,b", Arc::new(StringArray::from(vec![Some("x \"y\""), Some(""), None])) as ArrayRef, true),
+            ("bytes", Arc::new(BinaryArray::from(vec![Some(&b"hi"[..]), None, Some(b"\n")])), true),
+            (hidden::POSITION, Arc::new(Int32Array::from(vec![1, 2, 3])), true),
+        ])
+        .unwrap()
+    }
+    fn encoded(format: RecordFormat, rows: &RecordBatch, times: usize) -> Vec<u8> {
+        let mut encoder = encoder(format, &rows.schema(), &EncodeOptions::default()).unwrap();
+        let mut out = Vec::new();
+        for _ in 0..times {
+            encoder.encode(rows, &mut out).unwrap();
+        }
+        encoder.finish(&mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn csv_quotes_what_it_must() {
+        let text = String::from_utf8(encoded(RecordFormat::Csv, &rows(), 1)).unwrap();
+        assert_eq!(text, "\"a,b\",bytes\n\"x \"\"y\"\"\",aGk=\n\"\",\n,Cg==\n");
+    }
+
+    #[test]
+    fn csv_has_one_header_and_no_empty_lines() {
+        let alone = rows().project(&[0]).unwrap();
+        let text = String::from_utf8(encoded(RecordFormat::Csv, &alone, 2)).unwrap();
+        let once = "\"x \"\"y\"\"\"\n\"\"\n\"\"\n";
+        assert_eq!(text, format!("\"a,b\"\n{once}{once}"));
+    }
+
+    #[test]
+    fn hidden_columns_are_nobodys_business() {
+        let json = String::from_utf8(encoded(RecordFormat::Json, &rows(), 1)).unwrap();
+        assert_eq!(json.lines().next(), Some(r#"{"a,b":"x \"y\"","bytes":"hi"}"#));
+        let file = bytes::Bytes::from(encoded(RecordFormat::Parquet, &rows(), 1));
+        let reader = ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+        assert_eq!(reader.schema().fields().len(), 2);
+    }
+
+    #[test]
+    fn an_empty_parquet_file_is_a_file() {
+        let mut encoder = encoder(RecordFormat::Parquet, &rows().schema(), &EncodeOptions::default()).unwrap();
+        let mut out = Vec::new();
+        encoder.finish(&mut out).unwrap();
+        assert!(out.ends_with(b"PAR1"));
+    }
+
+    #[test]
+    fn raw_needs_its_column() {
+        let error = encoder(RecordFormat::Raw, &rows().schema(), &EncodeOptions::default()).err().unwrap();
+        assert_eq!(error.kind(), millstream_core::ErrorKind::Config);
+    }
+}

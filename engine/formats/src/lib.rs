@@ -21,7 +21,6 @@ mod csv;
 mod decode_tests;
 mod encode;
 mod json;
-mod layout;
 mod number;
 mod problem;
 mod raw;

@@ -5,18 +5,22 @@
 //!    all other formats go through chrono. Both give the same instants.
 //! 3. Fractions of a second are cut to microseconds, the engine's unit.
 
-use std::fmt::Write as _;
-
 use chrono::format::{Item, Parsed, StrftimeItems};
-use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, TimeZone};
+use chrono::{DateTime, NaiveTime, TimeZone};
 use chrono_tz::Tz;
 use millstream_core::schema::Zone;
 
-use crate::layout::Layout;
 use crate::number::Number;
 
-const SECOND: i64 = 1_000_000;
-const DAY: i64 = 86_400 * SECOND;
+mod civil;
+mod layout;
+mod rfc3339;
+mod write;
+
+use civil::{DAY, SECOND, days_of};
+use layout::Layout;
+use rfc3339::rfc3339;
+pub(crate) use write::{midnight, write_date, write_strftime, write_timestamp};
 
 /// Whether `format` can be used to read a timestamp: a strftime format, `epoch_s`, `epoch_ms` or `epoch_us`.
 ///
@@ -224,180 +228,6 @@ impl DateFormats {
             }
         })
     }
-}
-
-/// The number of a day, counted from 1970-01-01.
-fn days_of(date: NaiveDate) -> i32 {
-    const EPOCH_FROM_CE: i32 = 719_163;
-    date.num_days_from_ce() - EPOCH_FROM_CE
-}
-
-/// The number of a day of the proleptic Gregorian calendar, counted from 1970-01-01; `None` where there is no
-/// such day. Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", days_from_civil.
-#[inline]
-pub(crate) fn days_from_civil(year: u32, month: u32, day: u32) -> Option<i64> {
-    const LENGTHS: [u8; 16] = [0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31, 0, 0, 0];
-    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    let length = u32::from(*LENGTHS.get(month as usize)?) + u32::from(leap && month == 2);
-    if day == 0 || day > length {
-        return None;
-    }
-    // Years begin in March, so that the leap day is their last.
-    let year = i64::from(year) - i64::from(month <= 2);
-    let era = year.div_euclid(400);
-    let of_era = year.rem_euclid(400);
-    let of_year = (153 * ((i64::from(month) + 9) % 12) + 2) / 5 + i64::from(day) - 1;
-    Some(era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468)
-}
-
-/// Year, month and day of the day `days` after 1970-01-01: the inverse of [`days_from_civil`].
-fn civil_from_days(days: i64) -> (i64, u32, u32) {
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let of_era = days.rem_euclid(146_097);
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let day = (of_year - (153 * shifted + 2) / 5 + 1) as u32;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 } as u32;
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
-}
-
-/// Two digits as a number.
-#[inline]
-pub(crate) fn two(text: &[u8], at: usize) -> Option<u32> {
-    let pair: [u8; 2] = text.get(at..at + 2)?.try_into().ok()?;
-    let (a, b) = (pair[0].wrapping_sub(b'0'), pair[1].wrapping_sub(b'0'));
-    (a <= 9 && b <= 9).then(|| u32::from(a) * 10 + u32::from(b))
-}
-
-/// Microseconds of a local time since 1970-01-01T00:00:00, where there is such a time.
-#[inline]
-pub(crate) fn local_micros(days: i64, hour: u32, minute: u32, second: u32) -> Option<i64> {
-    if hour > 23 || minute > 59 || second > 59 {
-        return None;
-    }
-    let seconds = days * 86_400 + i64::from(hour * 3600 + minute * 60 + second);
-    Some(seconds * SECOND)
-}
-
-/// RFC 3339, with a space allowed for the `T`, seconds and offset optional, and offsets as `+HH:MM`, `+HHMM`, `+HH`.
-fn rfc3339(text: &[u8], zone: &ZoneRule) -> Option<i64> {
-    let year = two(text, 0)? * 100 + two(text, 2)?;
-    let separators = (text.get(4)?, text.get(7)?, text.get(10)?, text.get(13)?);
-    if !matches!(separators, (b'-', b'-', b'T' | b't' | b' ', b':')) {
-        return None;
-    }
-    let days = days_from_civil(year, two(text, 5)?, two(text, 8)?)?;
-    let (second, rest) = match text.get(16) {
-        Some(b':') => (two(text, 17)?, text.get(19..)?),
-        _ => (0, text.get(16..)?),
-    };
-    let mut local = local_micros(days, two(text, 11)?, two(text, 14)?, second)?;
-    let mut rest = rest;
-    if let [b'.' | b',', fraction @ ..] = rest {
-        let digits = fraction.iter().take_while(|b| b.is_ascii_digit()).count();
-        let micros = fraction.iter().take(digits).chain(std::iter::repeat(&b'0')).take(6);
-        local += micros.fold(0, |sum, b| sum * 10 + i64::from(b - b'0'));
-        rest = fraction.get(digits..)?;
-        if digits == 0 {
-            return None;
-        }
-    }
-    let (sign, offset) = match rest {
-        [] => return zone.instant(local),
-        [b'Z' | b'z'] => return Some(local),
-        [b'+', offset @ ..] => (-1, offset),
-        [b'-', offset @ ..] => (1, offset),
-        _ => return None,
-    };
-    let minutes = match offset.len() {
-        2 => 0,
-        4 => two(offset, 2)?,
-        5 if offset.get(2) == Some(&b':') => two(offset, 3)?,
-        _ => return None,
-    };
-    let hours = two(offset, 0)?;
-    let valid = hours <= 23 && minutes <= 59;
-    valid.then(|| local + sign * i64::from(hours * 60 + minutes) * 60 * SECOND)
-}
-
-/// Appends an instant as RFC 3339 in UTC, with as many digits of the fraction as it needs. An instant beyond the
-/// calendar is written as its number of microseconds.
-pub(crate) fn write_timestamp(micros: i64, out: &mut Vec<u8>) {
-    let days = micros.div_euclid(DAY);
-    let (year, month, day) = civil_from_days(days);
-    if !(0..=9999).contains(&year) {
-        write_beyond(micros, out);
-        return;
-    }
-    write_civil(year, month, day, out);
-    let of_day = micros.rem_euclid(DAY);
-    let seconds = of_day / SECOND;
-    out.push(b'T');
-    write_two(seconds / 3600, out);
-    out.push(b':');
-    write_two(seconds / 60 % 60, out);
-    out.push(b':');
-    write_two(seconds % 60, out);
-    let fraction = of_day % SECOND;
-    if fraction != 0 {
-        let digits = format!("{fraction:06}");
-        out.push(b'.');
-        out.extend_from_slice(digits.trim_end_matches('0').as_bytes());
-    }
-    out.push(b'Z');
-}
-
-#[cold]
-fn write_beyond(micros: i64, out: &mut Vec<u8>) {
-    let text = match DateTime::from_timestamp_micros(micros) {
-        Some(t) => t.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true),
-        None => micros.to_string(),
-    };
-    out.extend_from_slice(text.as_bytes());
-}
-
-/// Appends a day as `YYYY-MM-DD`; beyond the calendar of four-digit years with a sign.
-pub(crate) fn write_date(days: i32, out: &mut Vec<u8>) {
-    let (year, month, day) = civil_from_days(i64::from(days));
-    if (0..=9999).contains(&year) {
-        write_civil(year, month, day, out);
-    } else {
-        out.extend_from_slice(format!("{year:+05}-{month:02}-{day:02}").as_bytes());
-    }
-}
-
-fn write_civil(year: i64, month: u32, day: u32, out: &mut Vec<u8>) {
-    write_two(year / 100, out);
-    write_two(year % 100, out);
-    out.push(b'-');
-    write_two(i64::from(month), out);
-    out.push(b'-');
-    write_two(i64::from(day), out);
-}
-
-fn write_two(n: i64, out: &mut Vec<u8>) {
-    out.extend_from_slice(&[b'0' + (n / 10) as u8, b'0' + (n % 10) as u8]);
-}
-
-/// Appends an instant by strftime items; by RFC 3339 where the format cannot say it (a year of five digits in an
-/// RFC 2822 date).
-pub(crate) fn write_strftime(micros: i64, items: &[Item<'static>], out: &mut String) {
-    let before = out.len();
-    let written = DateTime::from_timestamp_micros(micros)
-        .is_some_and(|t| write!(out, "{}", t.format_with_items(items.iter())).is_ok());
-    if !written {
-        out.truncate(before);
-        let mut text = Vec::new();
-        write_timestamp(micros, &mut text);
-        out.push_str(&String::from_utf8_lossy(&text));
-    }
-}
-
-/// The first instant of a day, in microseconds.
-pub(crate) fn midnight(days: i32) -> i64 {
-    i64::from(days) * DAY
 }
 
 #[cfg(test)]

@@ -2,11 +2,11 @@
 
 use chrono::format::{Item, Numeric, Pad};
 
-use crate::temporal::{days_from_civil, local_micros, two};
+use super::civil::{days_from_civil, local_micros, two};
 
 /// The places of a format's fields. Every text it reads is `width` bytes long.
 #[derive(Debug, Clone)]
-pub(crate) struct Layout {
+pub(super) struct Layout {
     width: usize,
     year: usize,
     month: usize,
@@ -19,7 +19,7 @@ pub(crate) struct Layout {
 
 impl Layout {
     /// The layout of a format, where it has year, month and day, and all its items have one width.
-    pub(crate) fn new(items: &[Item<'_>]) -> Option<Self> {
+    pub(super) fn new(items: &[Item<'_>]) -> Option<Self> {
         let (mut year, mut month, mut day) = (None, None, None);
         let (mut hour, mut minute, mut second) = (None, None, None);
         let mut literals = Vec::new();
@@ -60,7 +60,7 @@ impl Layout {
 
     /// Microseconds of the local time since 1970, where the text has this width and is such a time.
     #[inline]
-    pub(crate) fn micros(&self, text: &[u8]) -> Option<i64> {
+    pub(super) fn micros(&self, text: &[u8]) -> Option<i64> {
         if text.len() != self.width || self.literals.iter().any(|(at, byte)| text.get(*at) != Some(byte)) {
             return None;
         }
