@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -125,9 +126,16 @@ fn run_worker(worker: &mut Worker, shared: &Arc<Shared>) {
     if let Err(e) = built {
         shared.failure.set("engine", e);
     }
-    while worker.has_dataflows() && !shared.failure.is_set() {
-        worker.step_or_park(Some(PARK));
-        ctx.observe();
+    // A panic must not leave the other workers waiting for this one: it fails the run like any error.
+    let drive = AssertUnwindSafe(|| {
+        while worker.has_dataflows() && !shared.failure.is_set() {
+            worker.step_or_park(Some(PARK));
+            ctx.observe();
+        }
+    });
+    if let Err(panic) = catch_unwind(drive) {
+        let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        shared.failure.set("engine", Error::bug(format!("a worker panicked: {}", said.unwrap_or("no message"))));
     }
     for dataflow in worker.installed_dataflows() {
         worker.drop_dataflow(dataflow);

@@ -30,6 +30,7 @@ struct CountPerKey {
 impl Operator for CountPerKey {
     fn on_batch(&mut self, _port: InPort, batch: Batch, out: &mut Output) -> Result<()> {
         for key in batch.rows.column(0).as_string::<i32>().iter().flatten() {
+            assert!(!(self.fail_at == Some("panic") && key == "key3"), "on purpose");
             if self.fail_at == Some(key) {
                 return Err(millstream_core::Error::bug(format!("saw {key}")));
             }
@@ -247,4 +248,14 @@ async fn a_stop_ends_an_endless_run_without_completing_its_watermark() {
     let snapshot = running.wait().await.unwrap();
     assert!(snapshot.adds_up(), "{snapshot:#?}");
     assert_eq!(memory.rows_written("counts"), 0, "a stop is not the end of the input");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_in_one_worker_ends_the_run_on_all() {
+    let name = "panics";
+    script(name, 3, 1000);
+    let options = RunOptions { workers: 2, ..RunOptions::default() };
+    let error = start(graph(name, Some("panic")), options).await.unwrap().wait().await.unwrap_err();
+    assert_eq!(error.error.kind(), ErrorKind::Bug);
+    assert!(error.error.message().contains("on purpose"), "{error}");
 }
