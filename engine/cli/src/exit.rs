@@ -38,14 +38,6 @@ impl Failure {
         self.help = Some(help.into());
         self
     }
-    /// The exit code.
-    pub(crate) fn exit_code(&self) -> u8 {
-        self.code
-    }
-    /// The message, if one is to be printed.
-    pub(crate) fn message(&self) -> Option<&str> {
-        self.message.as_deref()
-    }
 }
 
 /// The exit code of an error of a kind.

@@ -20,7 +20,7 @@ pub(crate) struct Grid {
     rows: Vec<Vec<String>>,
 }
 
-/// Nothing is wider than this in a table of results; the rest of a long text is cut.
+/// No column but the last is wider than this; the rest of a long text is cut.
 const WIDEST: usize = 60;
 
 impl Grid {
@@ -48,9 +48,11 @@ impl Grid {
     }
     fn widths(&self) -> Vec<usize> {
         let mut widths: Vec<usize> = self.columns.iter().map(|c| measure_text_width(&c.name)).collect();
+        let last = widths.len().saturating_sub(1);
         for row in &self.rows {
-            for (width, cell) in widths.iter_mut().zip(row) {
-                *width = (*width).max(measure_text_width(cell)).min(WIDEST);
+            for (i, (width, cell)) in widths.iter_mut().zip(row).enumerate() {
+                let widest = if i == last { usize::MAX } else { WIDEST };
+                *width = (*width).max(measure_text_width(cell)).min(widest);
             }
         }
         widths

@@ -1,11 +1,20 @@
 //! Plain log lines on stderr, above the live block.
 
+use std::fmt;
 use std::io;
 
+use chrono::{DateTime, SecondsFormat};
+use console::truncate_str;
+use millstream_runtime::clock::{Clock as _, SystemClock};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
 
 use crate::terminal;
+
+/// Characters of a line that people can still read while more is going on.
+const READABLE: usize = 400;
 
 /// Collects one event and prints it at once.
 struct Line(Vec<u8>);
@@ -22,8 +31,11 @@ impl io::Write for Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        if !self.0.is_empty() {
-            terminal::note(&String::from_utf8_lossy(&self.0));
+        let text = String::from_utf8_lossy(&self.0);
+        match (text.is_empty(), terminal::is_live()) {
+            (true, _) => {}
+            (false, false) => terminal::note(&text),
+            (false, true) => terminal::note(&format!("{}\n", truncate_str(text.trim_end(), READABLE, "…"))),
         }
     }
 }
@@ -38,13 +50,34 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 }
 
+/// The time of an event: to the second for people, in full for files.
+struct Time {
+    short: bool,
+}
+
+impl FormatTime for Time {
+    fn format_time(&self, w: &mut Writer<'_>) -> fmt::Result {
+        let micros = i64::try_from(SystemClock.micros()).unwrap_or(i64::MAX);
+        let now = DateTime::from_timestamp_micros(micros).unwrap_or_default();
+        match self.short {
+            true => write!(w, "{}", now.format("%H:%M:%S")),
+            false => w.write_str(&now.to_rfc3339_opts(SecondsFormat::Millis, true)),
+        }
+    }
+}
+
 /// Logs what `filter` says.
 pub(crate) fn install(filter: &str) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|e| {
         terminal::error(&format!("--log: {e}"));
         EnvFilter::new("warn")
     });
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Lines).with_ansi(terminal::colored_stderr());
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(Lines)
+        .with_ansi(terminal::colored_stderr())
+        .with_target(false)
+        .with_timer(Time { short: terminal::is_live() });
     // Installed once at the start: there is no other.
     let _ = logs.try_init();
 }

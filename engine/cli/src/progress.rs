@@ -6,6 +6,7 @@ use millstream_core::time::EventTime;
 use millstream_runtime::metrics::{NodeSnapshot, Snapshot};
 use tokio::time::Instant;
 
+use crate::summary::moment;
 use crate::{number, terminal};
 
 /// Time between log lines where nobody watches.
@@ -107,7 +108,7 @@ impl Progress {
     fn block(&self, snapshot: &Snapshot, view: &View, now: Instant) -> Vec<String> {
         let elapsed = now.duration_since(self.began);
         let mut lines = vec![self.bar(view, elapsed)];
-        let time = view.event_time.map_or_else(|| "-".to_owned(), shown);
+        let time = view.event_time.map_or_else(|| "-".to_owned(), moment);
         let lag = view.lag().map_or_else(|| "-".to_owned(), number::duration);
         lines.push(format!("  event time {time}   watermark {lag} behind"));
         lines.push(format!(
@@ -148,7 +149,7 @@ impl Progress {
             parts.push(format!("{:.0}% read", done * 100.0));
         }
         if let Some(time) = view.event_time {
-            parts.push(format!("event time {}", shown(time)));
+            parts.push(format!("event time {}", moment(time)));
         }
         if let Some(lag) = view.lag() {
             parts.push(format!("watermark {} behind", number::duration(lag)));
@@ -163,10 +164,4 @@ impl Progress {
 
 fn behind(node: &NodeSnapshot) -> String {
     format!("  {} is {} behind its stream", node.id, number::duration(Duration::from_millis(node.behind_millis)))
-}
-
-/// An event time without the noise of its fraction.
-fn shown(time: EventTime) -> String {
-    let text = time.to_string();
-    text.split('.').next().unwrap_or(&text).trim_end_matches('Z').replace('T', " ")
 }

@@ -57,7 +57,7 @@ async fn tables(loaded: &Loaded, graph: &Graph, named: &[String]) -> Result<Vec<
                 let input = node.inputs.first().and_then(|p| graph.nodes.get(p.node).map(|n| n.port_name(p.port)));
                 let names: Vec<String> = std::iter::once(node.id.clone()).chain(input).collect();
                 let wanted = names.iter().any(|n| named.contains(n));
-                let rows = if wanted { files(pipeline, sink)? } else { Vec::new() };
+                let rows = if wanted { files(pipeline, sink).await? } else { Vec::new() };
                 let schema = visible(&sink.options.schema);
                 all.extend(names.into_iter().map(|n| (n, schema.clone(), rows.clone())));
             }
@@ -90,8 +90,8 @@ async fn table(loaded: &Loaded, pipeline: &Pipeline, upsert: &UpsertNode) -> Res
     Ok(table.scan().await?.try_collect().await?)
 }
 
-fn files(pipeline: &Pipeline, sink: &SinkNode) -> Result<Vec<RecordBatch>, Failure> {
-    let found = written::rows(sink)?;
+async fn files(pipeline: &Pipeline, sink: &SinkNode) -> Result<Vec<RecordBatch>, Failure> {
+    let found = sink.connector.written(&sink.options).await?;
     if found.is_empty() {
         let message = format!("the sink `{}` has not written anything yet", sink.options.id);
         return Err(Failure::new(Failure::ENVIRONMENT, message)

@@ -3,10 +3,9 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use millstream_core::connector::Registry;
 use millstream_runtime::graph::Graph;
 use millstream_runtime::metrics::Snapshot;
-use millstream_runtime::run::{Handle, RunError};
+use millstream_runtime::run::Handle;
 use millstream_runtime::{RunOptions, start};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
@@ -36,7 +35,7 @@ pub(crate) fn execute(args: &RunArgs) -> Result<(), Failure> {
     }
     runtime()?.block_on(async {
         let ended = run(graph, workers, args.until_idle, args.json).await?;
-        summary::print(args, &loaded, &registry, &ended).await
+        summary::print(args, &loaded, &ended).await
     })
 }
 
@@ -92,11 +91,7 @@ pub(crate) async fn run(graph: Graph, workers: usize, until_idle: bool, quiet: b
         }
     };
     terminal::clear();
-    finish(result, began, stopped, workers)
-}
-
-fn finish(result: Result<Snapshot, RunError>, began: Instant, stopped: bool, workers: usize) -> Result<Ended, Failure> {
-    Ok(Ended { snapshot: result?, took: began.elapsed(), stopped, workers })
+    Ok(Ended { snapshot: result?, took: began.elapsed(), stopped, workers, handle })
 }
 
 /// The second Ctrl-C.
@@ -152,9 +147,4 @@ impl Idle {
         }
         now.duration_since(self.since) >= IDLE
     }
-}
-
-/// Where results can be read from again: for the summary and for `query`.
-pub(crate) fn reading(args: &RunArgs, registry: &Registry) -> Result<Loaded, Failure> {
-    load::load(&args.file.file, &args.file.reading, load::Purpose::Running, registry)
 }

@@ -2,14 +2,24 @@
 
 use std::time::Duration;
 
-use millstream_core::connector::Registry;
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use millstream_core::time::EventTime;
+use millstream_runtime::graph::{Graph, NodeKind};
 use millstream_runtime::metrics::{Latency, NodeSnapshot, Snapshot};
+use millstream_runtime::run::Handle;
 use serde_json::{Value, json};
 
-use crate::args::RunArgs;
+use crate::args::{RowFormat, RunArgs};
 use crate::exit::Failure;
+use crate::grid::Grid;
 use crate::load::Loaded;
-use crate::{ledger, number, terminal};
+use crate::{ledger, number, rows, terminal, written};
+
+/// Rows of results that are shown.
+const SHOWN: usize = 8;
+/// Rows of results in the JSON document.
+const DOCUMENTED: usize = 100;
 
 /// A run that has ended.
 pub(crate) struct Ended {
@@ -21,6 +31,8 @@ pub(crate) struct Ended {
     pub(crate) stopped: bool,
     /// Worker threads.
     pub(crate) workers: usize,
+    /// What ran.
+    pub(crate) handle: Handle,
 }
 
 impl Ended {
@@ -43,38 +55,48 @@ impl Ended {
 }
 
 /// Prints the summary to stdout; a ledger that does not add up fails the run.
-pub(crate) async fn print(args: &RunArgs, loaded: &Loaded, _registry: &Registry, ended: &Ended) -> Result<(), Failure> {
+pub(crate) async fn print(args: &RunArgs, loaded: &Loaded, ended: &Ended) -> Result<(), Failure> {
     let verdict = ledger::verdict(&ended.snapshot);
+    let keyed = written::keyed(ended.handle.graph()).await;
     if args.json {
-        terminal::line(&format!("{:#}", document(loaded, ended)));
+        terminal::line(&format!("{:#}", document(loaded, ended, &keyed)?));
     } else {
         head(loaded, ended);
-        terminal::line(&format!("\n{}", terminal::bold("Ledger")));
+        read(ended);
+        heading("Ledger");
         terminal::out(&ledger::table(&ended.snapshot, terminal::width()));
         match &verdict {
             Ok(text) => terminal::line(&format!("  {} {text}", terminal::green("✓"))),
             Err(wrong) => wrong.iter().for_each(|w| terminal::line(&format!("  {} {w}", terminal::red("✗")))),
         }
-        results(&ended.snapshot);
-        next(args);
+        places(loaded, &ended.snapshot, ended.handle.graph());
+        for (sink, batches) in &keyed {
+            first_rows(sink, batches)?;
+        }
+        next(args, loaded, ended.handle.graph());
     }
     match verdict {
         Ok(_) => Ok(()),
         Err(wrong) => {
-            let message = format!("the ledger does not add up (this is a bug in millstream, please report it): {}", wrong.join("; "));
+            let message =
+                format!("the ledger does not add up (this is a bug in millstream, please report it): {}", wrong.join("; "));
             Err(Failure::new(Failure::RUNNING, message))
         }
     }
 }
 
+fn heading(text: &str) {
+    terminal::line(&format!("\n{}", terminal::bold(text)));
+}
+
 fn head(loaded: &Loaded, ended: &Ended) {
     let name = loaded.parsed.pipeline.as_ref().map_or("", |p| p.name.value.as_str());
     let how = if ended.stopped { "stopped after" } else { "done in" };
-    let records = number::of(ended.records(), "record");
     terminal::line(&format!(
-        "{} {how} {}: {records}, {} read, {} records/s on {}",
+        "{} {how} {}: {}, {}, {} records/s on {}",
         terminal::bold(name),
         number::duration(ended.took),
+        number::of(ended.records(), "record"),
         number::bytes(ended.bytes()),
         number::rate(ended.per_second(ended.records())),
         number::of(ended.workers as u64, "worker"),
@@ -90,31 +112,129 @@ fn latency(l: &Latency) -> String {
     format!("p50 {}, p99 {}, max {}", time(l.p50), time(l.p99), time(l.max))
 }
 
-fn results(snapshot: &Snapshot) {
-    terminal::line(&format!("\n{}", terminal::bold("Results")));
-    for node in &snapshot.nodes {
+fn read(ended: &Ended) {
+    heading("Read");
+    let columns = [("source", false), ("records", true), ("bytes", true), ("splits", true), ("newest event", false)];
+    let mut grid = Grid::new(columns);
+    for source in ended.sources() {
+        let newest = source.event_time.map_or_else(|| terminal::dim("-"), moment);
+        let splits = match source.splits_finished == source.splits {
+            true => number::count(source.splits),
+            false => format!("{} of {}", number::count(source.splits_finished), number::count(source.splits)),
+        };
+        let (records, bytes) = (number::count(source.counts.input), number::bytes(source.bytes));
+        grid.row(vec![source.id.clone(), records, bytes, splits, newest]);
+    }
+    terminal::out(&grid.render());
+}
+
+/// An event time without the noise of its fraction.
+pub(crate) fn moment(time: EventTime) -> String {
+    let text = time.to_string();
+    text.split('.').next().unwrap_or(&text).trim_end_matches('Z').replace('T', " ")
+}
+
+/// Where the results are.
+fn places(loaded: &Loaded, snapshot: &Snapshot, graph: &Graph) {
+    heading("Results");
+    let mut grid = Grid::new([("written by", false), ("rows", true), ("where", false)]);
+    for (node, in_graph) in snapshot.nodes.iter().zip(&graph.nodes) {
         if let Some(table) = &node.table {
-            let written = number::of(table.counts.out, "write");
-            terminal::line(&format!("  {:<16} {written}", table.id));
+            let place = place_of(loaded, &table.id, in_graph).unwrap_or_default();
+            grid.row(vec![table.id.clone(), number::count(table.counts.out), place]);
         }
-        let rows = number::of(node.counts.out, "row");
-        for summary in &node.summaries {
-            terminal::line(&format!("  {:<16} {rows}: {summary}", node.id));
+        let total = node.counts.out;
+        for (i, summary) in node.summaries.iter().enumerate() {
+            let cells = if i == 0 { [node.id.clone(), number::count(total)] } else { [String::new(), String::new()] };
+            let shown = if total == 0 { terminal::dim(summary) } else { summary.clone() };
+            grid.row(cells.into_iter().chain([shown]).collect());
         }
+    }
+    terminal::out(&grid.render());
+}
+
+fn place_of(loaded: &Loaded, table: &str, node: &millstream_runtime::graph::Node) -> Option<String> {
+    let NodeKind::Upsert(upsert) = &node.kind else { return None };
+    let pipeline = loaded.parsed.pipeline.as_ref()?;
+    let (_, declared) = pipeline.tables.iter().find(|(id, _)| id.value == table)?;
+    let path = written::option(pipeline, loaded.parsed.profile.as_deref(), &declared.store.value, "path");
+    Some(match path {
+        Some(path) => format!("table {table} of {path}"),
+        None => format!("table {table} ({})", upsert.connector.kind()),
+    })
+}
+
+fn first_rows(sink: &str, batches: &[RecordBatch]) -> Result<(), Failure> {
+    let count: usize = batches.iter().map(RecordBatch::num_rows).sum();
+    let Some(first) = batches.first().filter(|_| count > 0) else { return Ok(()) };
+    heading(&format!("First rows of {sink}"));
+    let shown = head_of(batches, SHOWN);
+    terminal::out(&rows::text(&first.schema(), &shown, RowFormat::Table)?);
+    if count > SHOWN {
+        terminal::line(&terminal::dim(&format!("  … and {} more", number::count((count - SHOWN) as u64))));
+    }
+    Ok(())
+}
+
+fn head_of(batches: &[RecordBatch], mut rows: usize) -> Vec<RecordBatch> {
+    let mut shown = Vec::new();
+    for batch in batches {
+        let taken = rows.min(batch.num_rows());
+        if taken > 0 {
+            shown.push(batch.slice(0, taken));
+        }
+        rows -= taken;
+    }
+    shown
+}
+
+/// Commands worth trying now.
+fn next(args: &RunArgs, loaded: &Loaded, graph: &Graph) {
+    heading("Next");
+    let file = args.file.file.display();
+    let profile = args.file.reading.profile.as_ref().map(|p| format!(" --profile {p}")).unwrap_or_default();
+    let mut lines = Vec::new();
+    if let Some(sql) = sample_query(graph) {
+        lines.push((format!("millstream query {file}{profile} \"{sql}\""), "SQL over tables and results"));
+    }
+    if loaded.parsed.pipeline.as_ref().is_some_and(|p| !p.tests.is_empty()) {
+        lines.push((format!("millstream test {file}"), "the file's own tests"));
+    }
+    lines.push((format!("millstream explain {file}{profile}"), "what each node does and guarantees"));
+    lines.push((format!("millstream check {file}"), "finds mistakes after an edit"));
+    for (command, what) in lines {
+        terminal::line(&format!("  {command}   {}", terminal::dim(what)));
     }
 }
 
-fn next(args: &RunArgs) {
-    let file = args.file.file.display();
-    terminal::line(&format!("\n{}", terminal::bold("Next")));
-    for (command, what) in [("explain", "what each node does, and what each sink guarantees")] {
-        terminal::line(&format!("  millstream {command} {file}   {}", terminal::dim(what)));
+/// A query that shows something.
+fn sample_query(graph: &Graph) -> Option<String> {
+    let table = graph.nodes.iter().find_map(|n| match &n.kind {
+        NodeKind::Upsert(u) if u.connector.kind() != "memory" => Some(u),
+        _ => None,
+    });
+    if let Some(table) = table {
+        let id = &table.table_id;
+        return Some(match table.table.columns.index_of("status") {
+            Ok(_) => format!("SELECT status, count(*) AS rows FROM {id} GROUP BY status"),
+            Err(_) => format!("SELECT * FROM {id} LIMIT 10"),
+        });
     }
+    graph.nodes.iter().find_map(|n| match &n.kind {
+        NodeKind::Sink(s) if s.options.mode == millstream_core::sink::WriteMode::Overwrite => {
+            Some(format!("SELECT * FROM {}", n.id))
+        }
+        _ => None,
+    })
 }
 
 /// The summary for programs.
-pub(crate) fn document(loaded: &Loaded, ended: &Ended) -> Value {
-    json!({
+fn document(loaded: &Loaded, ended: &Ended, keyed: &[(String, Vec<RecordBatch>)]) -> Result<Value, Failure> {
+    let mut results = serde_json::Map::new();
+    for (sink, batches) in keyed {
+        results.insert(sink.clone(), json_rows(&head_of(batches, DOCUMENTED))?);
+    }
+    Ok(json!({
         "pipeline": loaded.parsed.pipeline.as_ref().map(|p| p.name.value.as_str()),
         "profile": loaded.parsed.profile,
         "workers": ended.workers,
@@ -124,8 +244,17 @@ pub(crate) fn document(loaded: &Loaded, ended: &Ended) -> Value {
         "bytes": ended.bytes(),
         "records_per_second": ended.per_second(ended.records()),
         "adds_up": ended.snapshot.adds_up(),
+        "faults": ledger::verdict(&ended.snapshot).err().unwrap_or_default(),
         "tick_latency_micros": ended.snapshot.tick_latency,
         "row_latency_micros": ended.snapshot.row_latency,
         "nodes": ended.snapshot.nodes,
-    })
+        "results": results,
+    }))
+}
+
+fn json_rows(batches: &[RecordBatch]) -> Result<Value, Failure> {
+    let Some(first) = batches.first() else { return Ok(json!([])) };
+    let all = concat_batches(&first.schema(), batches).map_err(millstream_core::Error::from)?;
+    let lines = rows::text(&first.schema(), &[all], RowFormat::Json)?;
+    Ok(lines.lines().map(|l| serde_json::from_str::<Value>(l).unwrap_or_else(|_| json!(l))).collect())
 }

@@ -5,28 +5,16 @@ use millstream_core::sink::{Outcome, Sink};
 use millstream_core::{Batch, Result};
 
 use super::Stage;
-use super::fault::Fault;
 use super::graph::CAPTURE;
 
 pub(super) struct StageSink {
     pub(super) stage: Stage,
-    pub(super) binding: String,
     pub(super) id: String,
 }
 
 #[async_trait]
 impl Sink for StageSink {
     async fn write(&mut self, batch: &Batch) -> Result<Vec<Outcome>> {
-        if let Some(fault) = self.stage.take_fault(&self.binding) {
-            let rows = 0..batch.num_rows();
-            return match fault {
-                Fault::Unavailable => Err(fault.error()),
-                Fault::Refused => Ok(rows.map(|_| Outcome::Refused(fault.reason().to_owned())).collect()),
-                Fault::Throttled => Ok(rows
-                    .map(|row| if Fault::hits(row) { Outcome::Retry(fault.reason().to_owned()) } else { Outcome::Done })
-                    .collect()),
-            };
-        }
         if self.id.starts_with(CAPTURE) {
             self.stage.lock().captured.entry(self.id.clone()).or_default().push(batch.rows.clone());
         }

@@ -14,13 +14,10 @@ use millstream_local::memory::MemoryTable;
 
 use super::Stage;
 use super::capture::StageSink;
-use super::fault::FaultyTable;
 use super::feed::FeedSource;
 
 #[derive(Debug)]
 pub(super) struct StageConnector {
-    /// The name in the profile.
-    pub(super) binding: String,
     pub(super) stage: Stage,
     /// What the profile binds, where this binary has it.
     pub(super) real: Option<Arc<dyn Connector>>,
@@ -56,15 +53,15 @@ impl Connector for StageConnector {
         if let Some(real) = self.reader() {
             return real.source(options).await;
         }
-        let source = FeedSource::new(self.stage.clone(), &self.binding, options, self.record_format());
+        let source = FeedSource::new(self.stage.clone(), options, self.record_format());
         Ok(Box::new(source))
     }
     async fn sink(&self, options: &SinkOptions) -> Result<Box<dyn Sink>> {
-        Ok(Box::new(StageSink { stage: self.stage.clone(), binding: self.binding.clone(), id: options.id.clone() }))
+        Ok(Box::new(StageSink { stage: self.stage.clone(), id: options.id.clone() }))
     }
     async fn table(&self, schema: &TableSchema) -> Result<Arc<dyn TableStore>> {
         let table = Arc::new(MemoryTable::new(schema, clock::system())?);
         self.stage.lock().tables.insert(schema.name.clone(), table.clone());
-        Ok(Arc::new(FaultyTable { stage: self.stage.clone(), binding: self.binding.clone(), table }))
+        Ok(table)
     }
 }

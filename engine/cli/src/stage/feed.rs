@@ -22,18 +22,17 @@ pub(super) struct Feed {
 /// Reads a [`Feed`] as one split.
 pub(super) struct FeedSource {
     stage: Stage,
-    binding: String,
     source: String,
     format: RecordFormat,
     header: Option<Bytes>,
 }
 
 impl FeedSource {
-    pub(super) fn new(stage: Stage, binding: &str, options: &SourceOptions, format: RecordFormat) -> Self {
+    pub(super) fn new(stage: Stage, options: &SourceOptions, format: RecordFormat) -> Self {
         let names = options.schema.columns.iter().map(|c| c.path.join("."));
         let header = names.map(|n| csv_field(&n)).collect::<Vec<_>>().join(",");
         let header = (format == RecordFormat::Csv).then(|| Bytes::from(header));
-        Self { stage, binding: binding.to_owned(), source: options.id.clone(), format, header }
+        Self { stage, source: options.id.clone(), format, header }
     }
 }
 
@@ -60,7 +59,6 @@ impl SplitSource for FeedSource {
         };
         Ok(Box::new(FeedReader {
             stage: self.stage.clone(),
-            binding: self.binding.clone(),
             source: self.source.clone(),
             header: self.header.clone(),
             done,
@@ -79,7 +77,6 @@ impl SplitSource for FeedSource {
 
 struct FeedReader {
     stage: Stage,
-    binding: String,
     source: String,
     header: Option<Bytes>,
     done: u64,
@@ -87,11 +84,7 @@ struct FeedReader {
 
 impl FeedReader {
     fn take(&mut self) -> Option<Result<Read>> {
-        let mut contents = self.stage.lock();
-        let faulty = contents.faults.get_mut(&self.binding).and_then(std::collections::VecDeque::pop_front);
-        if let Some(fault) = faulty {
-            return Some(Err(fault.error()));
-        }
+        let contents = self.stage.lock();
         let feed = contents.feeds.get(&self.source)?;
         let (record, arrived_at) = match feed.records.get(self.done as usize) {
             Some(record) => record.clone(),

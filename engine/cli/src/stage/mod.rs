@@ -11,21 +11,20 @@
 
 mod capture;
 mod connector;
-mod fault;
 mod feed;
 mod graph;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::RecordBatch;
 use millstream_core::connector::Connector;
 use millstream_core::time::EventTime;
+use millstream_local::fault::{Fault, Faults, FaultyConnector};
 use millstream_local::memory::MemoryTable;
 use millstream_plan::{Bind, Bound};
 use tokio::sync::Notify;
 
-pub(crate) use fault::Fault;
 pub(crate) use graph::{Names, capture, prune};
 
 use connector::StageConnector;
@@ -36,7 +35,7 @@ struct Contents {
     feeds: BTreeMap<String, Feed>,
     captured: BTreeMap<String, Vec<RecordBatch>>,
     tables: BTreeMap<String, Arc<MemoryTable>>,
-    faults: BTreeMap<String, VecDeque<Fault>>,
+    faults: BTreeMap<String, Faults>,
 }
 
 /// What happens on the stage; clones are the same stage.
@@ -71,14 +70,10 @@ impl Stage {
     }
     /// The next calls at a binding fail.
     pub(crate) fn fail(&self, binding: &str, fault: Fault, times: u32) {
-        let mut contents = self.lock();
-        let faults = contents.faults.entry(binding.to_owned()).or_default();
-        faults.extend(std::iter::repeat_n(fault, times as usize));
-        drop(contents);
-        self.changed.notify_waiters();
+        self.faults(binding).add(fault, times as usize);
     }
-    fn take_fault(&self, binding: &str) -> Option<Fault> {
-        self.lock().faults.get_mut(binding)?.pop_front()
+    fn faults(&self, binding: &str) -> Faults {
+        self.lock().faults.entry(binding.to_owned()).or_default().clone()
     }
     /// The rows a capture has taken so far, in order.
     pub(crate) fn captured(&self, id: &str) -> Vec<RecordBatch> {
@@ -94,7 +89,7 @@ impl Stage {
     }
     /// The connector of captures.
     pub(crate) fn capturing(&self) -> Arc<dyn Connector> {
-        Arc::new(StageConnector { binding: String::new(), stage: self.clone(), real: None, reads: false })
+        Arc::new(StageConnector { stage: self.clone(), real: None, reads: false })
     }
 }
 
@@ -114,12 +109,9 @@ impl Bind for OnStage<'_> {
         if self.real_sources && bound.connector.is_none() {
             return Some(bound);
         }
-        let connector = StageConnector {
-            binding: name.to_owned(),
-            stage: self.stage.clone(),
-            real: bound.connector,
-            reads: self.real_sources,
-        };
-        Some(Bound { connector: Some(Arc::new(connector)), kind: bound.kind })
+        let connector =
+            StageConnector { stage: self.stage.clone(), real: bound.connector, reads: self.real_sources };
+        let faulty = FaultyConnector::new(Arc::new(connector), self.stage.faults(name));
+        Some(Bound { connector: Some(Arc::new(faulty)), kind: bound.kind })
     }
 }
