@@ -7,8 +7,10 @@ use std::ops::Range;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SqlErrorKind {
-    /// The text is not SQL, or not one query.
+    /// The text is not SQL.
     Parse,
+    /// The text is SQL, and not one query.
+    NotAQuery,
     /// No stream or port has this name.
     UnknownPort,
     /// No column has this name.
@@ -17,6 +19,8 @@ pub enum SqlErrorKind {
     UnknownFunction,
     /// Types, arguments or clauses do not fit together.
     Planning,
+    /// The arguments of a window do not fit.
+    BadWindow,
     /// The result would depend on when the query runs.
     Volatile,
     /// A decimal would need more than 38 digits.
@@ -25,6 +29,8 @@ pub enum SqlErrorKind {
     NeedsWindow,
     /// The result would depend on the order in which rows arrive.
     OrderDependent,
+    /// Early results were asked for and cannot be given.
+    NoEarlyResults,
     /// A condition is not boolean.
     NotBoolean,
     /// SQL that Millstream does not run.

@@ -6,6 +6,7 @@ use datafusion::common::{DataFusionError, SchemaError};
 
 use crate::error::{SqlError, SqlErrorKind};
 use crate::parse::Names;
+use crate::relation::BadWindow;
 use crate::text::{Text, suggest};
 
 /// All findings of an error.
@@ -21,24 +22,65 @@ fn finding(error: &DataFusionError, text: &Text<'_>, names: &Names) -> SqlError 
     let kind = match error.find_root() {
         DataFusionError::NotImplemented(_) => SqlErrorKind::Unsupported,
         DataFusionError::SQL(..) => SqlErrorKind::Parse,
+        DataFusionError::External(e) if e.is::<BadWindow>() => SqlErrorKind::BadWindow,
         DataFusionError::ArrowError(..) | DataFusionError::Execution(_) => SqlErrorKind::Execution,
         _ => SqlErrorKind::Planning,
     };
-    let help = error.diagnostic().and_then(|d| d.helps.first()).map(|h| h.message.clone());
-    let (message, more) = message(error);
-    SqlError::new(kind, message).at(place).help(help.or(more))
+    let message = message(error);
+    if let Some(twice) = message.strip_prefix("projections require unique expression names but the expression \"") {
+        let name = twice.split('"').next().and_then(|n| n.rsplit('.').next()).unwrap_or_default();
+        return twice_named(name).at(names.identifier_at(name));
+    }
+    let place = place.or_else(|| quoted(&message).find_map(|q| place_of(q, names)));
+    SqlError::new(kind, plain(&message, names)).at(place).help(help(&message))
 }
 
-/// The error's words: the diagnostic's where there is one; else the root's first line, the others as help.
-fn message(error: &DataFusionError) -> (String, Option<String>) {
+/// The error's words: the diagnostic's where there is one, else the first sentence of the root's.
+fn message(error: &DataFusionError) -> String {
     if let Some(diagnostic) = error.diagnostic() {
-        return (lower_first(&diagnostic.message), None);
+        return lower_first(&diagnostic.message);
     }
     let all = error.find_root().message().into_owned();
-    let mut lines = all.lines().map(str::trim).filter(|l| !l.is_empty());
-    let first = lines.next().unwrap_or("the query cannot be planned");
-    let rest = lines.take_while(|l| !l.contains("bug report")).collect::<Vec<_>>().join("; ");
-    (lower_first(first.trim_end_matches('.')), (!rest.is_empty()).then_some(rest))
+    let first = all.lines().map(str::trim).find(|l| !l.is_empty()).unwrap_or("the query cannot be planned");
+    let sentence = first.split(". ").next().unwrap_or(first);
+    lower_first(sentence.trim_end_matches('.'))
+}
+
+/// What to do, where the message is one that we know.
+fn help(message: &str) -> Option<String> {
+    if message.contains("must appear in GROUP BY") || message.contains("must be part of an aggregate") {
+        return Some("add it to GROUP BY, or aggregate it: min(..), max(..)".to_owned());
+    }
+    let types = message.contains("expects") || message.contains("argument types") || message.contains("coerc");
+    types.then(|| "CAST the argument to the type it needs".to_owned())
+}
+
+/// What stands in single quotes.
+fn quoted(message: &str) -> impl Iterator<Item = &str> {
+    message.split('\'').skip(1).step_by(2)
+}
+
+/// Where a quoted function or column stands in the text.
+fn place_of(quoted: &str, names: &Names) -> Option<Range<usize>> {
+    let name = quoted.split('(').next().unwrap_or(quoted);
+    names.call_at(&name.to_lowercase(), None).or_else(|| names.identifier_at(name.rsplit('.').next()?))
+}
+
+/// Quotes as ours, and columns without the stream they come from, where the text does not name it.
+fn plain(message: &str, names: &Names) -> String {
+    let mut parts = message.split('\'');
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for (i, part) in parts.enumerate() {
+        out.push('`');
+        let column = part.rsplit_once('.').map(|(_, c)| c).filter(|c| names.identifier_at(c).is_some());
+        out.push_str(column.filter(|_| i % 2 == 0).unwrap_or(part));
+    }
+    out
+}
+
+fn twice_named(name: &str) -> SqlError {
+    SqlError::new(SqlErrorKind::Planning, format!("two columns are named `{name}`"))
+        .help("give one of them another name with AS".to_owned())
 }
 
 /// The words of an error in a value, for the reason of a refused row.
@@ -54,7 +96,8 @@ pub(crate) fn reason(error: &DataFusionError) -> String {
     lower_first(line)
 }
 
-fn lower_first(text: &str) -> String {
+/// Messages of others begin with a capital; ours do not.
+pub(crate) fn lower_first(text: &str) -> String {
     let mut chars = text.chars();
     match (chars.next(), chars.clone().next()) {
         (Some(first), Some(second)) if first.is_uppercase() && second.is_lowercase() => {
@@ -79,15 +122,16 @@ fn schema_finding(error: &SchemaError, place: Option<Range<usize>>, names: &Name
                 .at(place.or_else(|| names.identifier_at(&field.name)))
                 .help(help)
         }
+        SchemaError::AmbiguousReference { field } if field.relation.is_some() => {
+            twice_named(&field.name).at(place.or_else(|| names.identifier_at(&field.name)))
+        }
         SchemaError::AmbiguousReference { field } => {
             SqlError::new(SqlErrorKind::Planning, format!("`{}` is a column of several streams here", field.name))
                 .at(place.or_else(|| names.identifier_at(&field.name)))
                 .help(format!("name the stream too: `stream.{}`", field.name))
         }
         SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
-            SqlError::new(SqlErrorKind::Planning, format!("two columns are named `{name}`"))
-                .at(place.or_else(|| names.identifier_at(name)))
-                .help("give one of them another name with AS".to_owned())
+            twice_named(name).at(place.or_else(|| names.identifier_at(name)))
         }
     }
 }

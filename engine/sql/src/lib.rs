@@ -22,6 +22,7 @@ mod checks;
 mod cut;
 mod error;
 mod explain;
+mod fallible;
 mod fates;
 mod findings;
 mod hidden;

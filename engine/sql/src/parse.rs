@@ -10,6 +10,7 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 
 use crate::error::{SqlError, SqlErrorKind};
+use crate::findings::lower_first;
 use crate::hidden::Hidden;
 use crate::session;
 use crate::text::{Text, suggest};
@@ -21,14 +22,15 @@ pub(crate) fn query(text: &Text<'_>, sql: &str) -> Result<Statement, SqlError> {
         (Some(query @ Statement::Query(_)), true) => Ok(query),
         (Some(other), true) => {
             let word = other.to_string().split(' ').next().unwrap_or_default().to_owned();
-            Err(SqlError::new(SqlErrorKind::Parse, format!("only queries run here, not {word}"))
+            Err(SqlError::new(SqlErrorKind::NotAQuery, format!("only queries run here, not {word}"))
                 .at(text.parser_range(other.span()))
                 .help("begin with SELECT or WITH".to_owned()))
         }
-        (Some(second), false) => Err(SqlError::new(SqlErrorKind::Parse, "more than one statement")
+        (Some(second), false) => Err(SqlError::new(SqlErrorKind::NotAQuery, "more than one statement")
             .at(text.parser_range(second.span()))
             .help("write one query; make a second node for the other".to_owned())),
-        (None, _) => Err(SqlError::new(SqlErrorKind::Parse, "the SQL is empty")),
+        (None, _) => Err(SqlError::new(SqlErrorKind::NotAQuery, "the SQL is empty")
+            .help("write a query such as SELECT .. FROM stream".to_owned())),
     }
 }
 
@@ -54,8 +56,10 @@ fn syntax(text: &Text<'_>, error: ParserError) -> SqlError {
     let (message, range) = text.take_place(&message);
     let message = match message.strip_prefix("Expected: ").and_then(|m| m.split_once(", found: ")) {
         Some((expected, "EOF")) => format!("expected {expected}, but the SQL ends here"),
-        Some((expected, found)) => format!("expected {expected}, found `{found}`"),
-        None => message,
+        Some((expected, found)) => {
+            format!("expected {}, found `{found}`", expected.replace("an SQL statement", "SELECT"))
+        }
+        None => lower_first(&message),
     };
     SqlError::new(SqlErrorKind::Parse, message).at(range)
 }
@@ -173,7 +177,7 @@ impl Reader<'_, '_> {
         Call {
             name: function.name.to_string().to_lowercase(),
             name_range: self.text.parser_range(function.name.span()),
-            range: self.text.call_range(function.span()),
+            range: self.text.call_range(function.name.span()),
         }
     }
     fn stream(&mut self, name: String, range: Option<Range<usize>>) {

@@ -185,8 +185,9 @@ impl Planner<'_> {
             return Err(sorted(errors));
         }
         if windows.having && windows.emit.early.is_some() {
-            let message = "no early results: a filter over results can only be judged when they cannot change any more";
-            warnings.push(SqlError::new(SqlErrorKind::OrderDependent, message).warning());
+            let message = "no early results: what HAVING says of a result is known when it cannot change any more";
+            let help = "remove `early`; or give all results and filter them in a node behind this one";
+            warnings.push(SqlError::new(SqlErrorKind::NoEarlyResults, message).help(help.to_owned()).warning());
         }
         let last = windows.above.iter().rev().find_map(|s| match s {
             crate::chain::Step::Project { schema, .. } => Some(schema),
@@ -220,16 +221,21 @@ impl Planner<'_> {
                 SqlError::new(SqlErrorKind::Unsupported, "an aggregate over an aggregate")
                     .help("put the inner one into a node of its own and window its results".to_owned())
             }
-            NotWindowed::Node(name) if stateless == "an aggregate" || name != stateless => SqlError::new(
-                SqlErrorKind::Unsupported,
-                format!("{name} beside a window over `{stream}`, which never ends"),
-            )
-            .help("a windowed query is one aggregate over tumble(..), with WHERE, HAVING and expressions".to_owned()),
+            NotWindowed::Node(_) if self.inputs(plan).is_empty() => {
+                return vec![
+                    SqlError::new(SqlErrorKind::Planning, "the query reads no stream")
+                        .help("name a stream in FROM".to_owned()),
+                ];
+            }
             NotWindowed::Node(name) => {
+                // The walk down to the aggregate ends at nodes that are no mistake in a query without one.
+                let name = if crate::window::plan::has_aggregate(plan) { name } else { stateless };
                 let help = match name {
                     "a join" => "join by key with an upsert, whose inputs set columns of one table".to_owned(),
                     "a subquery" => "join by key with an upsert, or filter in a node of its own".to_owned(),
-                    "a query without a stream" => "name a stream in FROM".to_owned(),
+                    "ORDER BY" | "LIMIT" => format!("remove {name}: rows go on as they come"),
+                    "DISTINCT" => format!("use a dedup node, or {windows}"),
+                    "a window function (OVER)" => format!("aggregate instead: {windows}"),
                     _ => windows,
                 };
                 SqlError::new(SqlErrorKind::NeedsWindow, format!("{name} over `{stream}`, which never ends")).help(help)

@@ -12,6 +12,7 @@ use crate::bounded::{Bounded, BoundedPlan};
 use crate::chain::Chain;
 use crate::cut::Branch;
 use crate::error::SqlError;
+use crate::fallible::steps_can_fail;
 use crate::output::Finish;
 use crate::stateless::Stateless;
 use crate::window::merge::MergeWindow;
@@ -151,9 +152,17 @@ impl PlannedQuery {
     pub fn late_port(&self) -> bool {
         matches!(self.runs, Runs::Windowed { .. })
     }
-    /// Whether rows can leave by [`port::FAILED`]: an expression can fail on them.
+    /// Whether rows can leave by [`port::FAILED`]: an expression can fail on them, or a window's time can be null.
     pub fn failed_port(&self) -> bool {
-        !matches!(self.runs, Runs::Bounded { .. })
+        let chains =
+            |branches: &[Branch]| branches.iter().any(|b| steps_can_fail(&b.chain.steps, &b.chain.scan.schema));
+        match &self.runs {
+            Runs::Stateless { branches, .. } => chains(branches),
+            Runs::Windowed { plan, .. } => {
+                plan.time_may_be_null || chains(&plan.branches) || steps_can_fail(&plan.above, &plan.results)
+            }
+            Runs::Bounded { .. } => false,
+        }
     }
     /// Whether a result may be given again with other values: early results, rows within the allowed lateness. Only
     /// keyed sinks can take those.

@@ -4,11 +4,10 @@
 //! For streams they become an [`AssignWindow`] node, which the cutter recognises; for batches plain projections
 //! over `date_bin` (a union of one per overlapping window for `hop`).
 
+use std::fmt;
 use std::sync::Arc;
 
-use datafusion::common::{
-    DFSchema, DataFusionError, Diagnostic, Result as DfResult, ScalarValue, Span, plan_datafusion_err,
-};
+use datafusion::common::{DFSchema, DataFusionError, Diagnostic, Result as DfResult, ScalarValue, Span};
 use datafusion::functions::datetime::expr_fn::date_bin;
 use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, LogicalPlanBuilder, cast, lit};
@@ -17,6 +16,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use millstream_core::batch::TIMESTAMP;
 
+use crate::types::describe;
 use crate::window::assign::AssignWindow;
 use crate::window::length::Length;
 
@@ -37,9 +37,21 @@ pub(crate) enum WindowRelations {
     Batch,
 }
 
+/// What is wrong with the arguments of a window: a kind of its own among DataFusion's errors.
+#[derive(Debug)]
+pub(crate) struct BadWindow(String);
+
+impl fmt::Display for BadWindow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BadWindow {}
+
 fn at(message: String, place: Option<Span>) -> DataFusionError {
     let diagnostic = Diagnostic::new_error(message.clone(), place);
-    plan_datafusion_err!("{message}").with_diagnostic(diagnostic)
+    DataFusionError::External(Box::new(BadWindow(message))).with_diagnostic(diagnostic)
 }
 
 fn place(expr: &impl Spanned) -> Option<Span> {
@@ -117,7 +129,10 @@ impl WindowRelations {
         }
         let data_type = datafusion::logical_expr::ExprSchemable::get_type(&column, input.schema())?;
         if data_type != TIMESTAMP {
-            return Err(at(format!("`{time}` is not a timestamp column but {data_type}"), place(time)));
+            return Err(at(
+                format!("`{time}` is not a timestamp column but of type {}", describe(&data_type)),
+                place(time),
+            ));
         }
         Ok((input, column))
     }

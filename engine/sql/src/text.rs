@@ -45,13 +45,26 @@ impl<'a> Text<'a> {
         self.between(byte(span.start), byte(span.end))
     }
 
-    /// The same, with the parenthesis that the parser leaves out of a call's span.
-    pub(crate) fn call_range(&self, span: tokenizer::Span) -> Option<Range<usize>> {
-        let range = self.parser_range(span)?;
-        let rest = self.text.get(range.end..)?;
-        let blank = rest.len() - rest.trim_start().len();
-        let closes = rest.trim_start().starts_with(')') && !self.text.get(range.clone())?.ends_with(')');
-        Some(if closes { range.start..range.end + blank + 1 } else { range })
+    /// The bytes of a call whose name has this span: up to the parenthesis that closes its arguments.
+    pub(crate) fn call_range(&self, name: tokenizer::Span) -> Option<Range<usize>> {
+        let name = self.parser_range(name)?;
+        let rest = self.text.get(name.end..)?;
+        if !rest.trim_start().starts_with('(') {
+            return Some(name);
+        }
+        let (mut depth, mut quote) = (0_usize, None);
+        for (at, c) in rest.char_indices() {
+            match (c, quote) {
+                (c, Some(q)) if c == q => quote = None,
+                (_, Some(_)) => {}
+                ('\'' | '"', None) => quote = Some(c),
+                ('(', None) => depth += 1,
+                (')', None) if depth == 1 => return Some(name.start..name.end + at + 1),
+                (')', None) => depth -= 1,
+                _ => {}
+            }
+        }
+        Some(name)
     }
 
     /// The word, or the one character, that begins at a byte.

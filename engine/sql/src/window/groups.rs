@@ -66,13 +66,40 @@ pub(crate) struct Groups {
 }
 
 /// What a merge touches: for each row of the batch which of the touched groups it belongs to.
+///
+/// Groups that had a row before come first: accumulators take every group below the number they are told for one
+/// that they have seen, so the old states must be merged before new groups are counted.
 struct Touched {
     indices: Vec<usize>,
     slots: Vec<usize>,
     /// Per touched group, the first row of the batch that belongs to it.
     first: Vec<usize>,
-    /// Per touched group, whether it had a row before.
-    old: Vec<bool>,
+    /// How many had a row before.
+    known: usize,
+}
+
+impl Touched {
+    /// From groups in the order they were met, and whether each had a row before.
+    fn known_first(mut indices: Vec<usize>, met: &[(usize, usize, bool)]) -> Self {
+        let mut order: Vec<usize> = (0..met.len()).collect();
+        order.sort_by_key(|&g| met.get(g).is_none_or(|m| !m.2));
+        let mut numbers = vec![0; met.len()];
+        for (new, &old) in order.iter().enumerate() {
+            if let Some(number) = numbers.get_mut(old) {
+                *number = new;
+            }
+        }
+        for index in &mut indices {
+            *index = numbers.get(*index).copied().unwrap_or_default();
+        }
+        let met = || order.iter().filter_map(|&g| met.get(g));
+        Self {
+            indices,
+            slots: met().map(|m| m.0).collect(),
+            first: met().map(|m| m.1).collect(),
+            known: met().filter(|m| m.2).count(),
+        }
+    }
 }
 
 #[expect(clippy::indexing_slicing, reason = "slots and chunks are indices into this state's own vectors")]
@@ -106,15 +133,15 @@ impl Groups {
     pub(crate) fn merge(&mut self, plan: &WindowPlan, partial: &RecordBatch) -> DfResult<()> {
         let touched = self.touch(plan, partial)?;
         let groups = touched.slots.len();
-        let known: Vec<usize> = (0..groups).filter(|&g| touched.old[g]).collect();
-        let old = self.gather(&known.iter().map(|&g| touched.slots[g]).collect::<Vec<_>>())?;
+        let known: Vec<usize> = (0..touched.known).collect();
+        let old = self.gather(&touched.slots[..touched.known])?;
         let mut columns = group_values(plan, partial, &touched)?;
         let mut at = plan.group_columns();
         for (aggregate, accumulator) in plan.aggregates.iter().zip(&mut self.accumulators) {
             let states = at..at + aggregate.state.len();
             at = states.end;
             if !known.is_empty() {
-                accumulator.merge_batch(&old[states.clone()], &known, groups)?;
+                accumulator.merge_batch(&old[states.clone()], &known, known.len())?;
             }
             accumulator.merge_batch(&partial.columns()[states], &touched.indices, groups)?;
             columns.extend(accumulator.state(EmitTo::All)?);
@@ -142,12 +169,8 @@ impl Groups {
         let hashes = hash_rows(partial, &columns).map_err(|e| exec_datafusion_err!("{e}"))?;
         let windows = (partial.column(0).as_primitive_opt::<TimestampMicrosecondType>())
             .ok_or_else(|| exec_datafusion_err!("a partial batch without windows"))?;
-        let mut touched = Touched {
-            indices: Vec::with_capacity(hashes.len()),
-            slots: Vec::new(),
-            first: Vec::new(),
-            old: Vec::new(),
-        };
+        let mut met: Vec<(usize, usize, bool)> = Vec::new();
+        let mut indices = Vec::with_capacity(hashes.len());
         let mut numbers: hashbrown::HashMap<usize, usize> = hashbrown::HashMap::with_capacity(hashes.len());
         let mut key = Vec::new();
         for (row, &hash) in hashes.iter().enumerate() {
@@ -155,14 +178,12 @@ impl Groups {
             key_bytes(partial, &columns, row, &mut key).map_err(|e| exec_datafusion_err!("{e}"))?;
             let found = self.table.find(hash, |&s| *self.slots[s].key == *key).copied();
             let slot = found.unwrap_or_else(|| self.insert(&key, hash, windows.value(row)));
-            let number = *numbers.entry(slot).or_insert_with(|| {
-                touched.slots.push(slot);
-                touched.first.push(row);
-                touched.old.push(found.is_some());
-                touched.slots.len() - 1
-            });
-            touched.indices.push(number);
+            indices.push(*numbers.entry(slot).or_insert_with(|| {
+                met.push((slot, row, found.is_some()));
+                met.len() - 1
+            }));
         }
+        let touched = Touched::known_first(indices, &met);
         for &slot in &touched.slots {
             if !std::mem::replace(&mut self.slots[slot].changed, true) {
                 self.changed.push(slot);

@@ -201,6 +201,8 @@ impl Grouper {
         columns.extend(rows.columns().iter().skip(1).take(plan.keys.len()).cloned());
         values.intern(&columns, &mut self.indices)?;
         let groups = values.emit(EmitTo::All)?;
+        // Emitting leaves the numbers of the groups behind.
+        values.clear_shrink(rows.num_rows());
         Ok((&self.indices, groups))
     }
 }

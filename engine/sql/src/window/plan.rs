@@ -41,6 +41,8 @@ pub(crate) struct WindowPlan {
     pub(crate) time: String,
     /// Whether the first input column is the window's start; else its end.
     pub(crate) by_start: bool,
+    /// Whether a row may be without a window.
+    pub(crate) time_may_be_null: bool,
     /// Keys beside the window.
     pub(crate) keys: Vec<FieldRef>,
     /// The aggregates.
@@ -140,6 +142,12 @@ pub(crate) fn aggregate_of(plan: &LogicalPlan) -> Option<&AggregateNode> {
     split(plan).ok().map(|(_, aggregate)| aggregate)
 }
 
+/// Whether there is an aggregate anywhere in a plan.
+pub(crate) fn has_aggregate(plan: &LogicalPlan) -> bool {
+    use datafusion::common::tree_node::TreeNode;
+    plan.exists(|node| Ok(matches!(node, LogicalPlan::Aggregate(_)))).unwrap_or(false)
+}
+
 /// A plan as a windowed query.
 pub(crate) fn windowed(
     plan: &LogicalPlan,
@@ -159,6 +167,7 @@ pub(crate) fn windowed(
         aggregate.aggr_expr.iter().map(|e| Aggregate::new(e, input)).collect::<DfResult<_>>()?;
     let by_start = window.start.is_some();
     let column = window.start.or(window.end).ok_or(NotWindowed::NoWindow)?;
+    let time_may_be_null = chains.iter().any(|b| b.schema().fields().get(column).is_none_or(|f| f.is_nullable()));
     for branch in &mut chains {
         push_inputs(branch, column, &grouped.keys, &aggregates)?;
     }
@@ -185,6 +194,7 @@ pub(crate) fn windowed(
         length: window.length,
         time: window.time,
         by_start,
+        time_may_be_null,
         keys,
         aggregates,
         groups: grouped.columns,
