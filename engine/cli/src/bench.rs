@@ -66,15 +66,18 @@ pub(crate) fn execute(args: &BenchArgs) -> Result<(), Failure> {
         }
     }
     let shown = profile.as_deref().unwrap_or("-");
-    terminal::line(&format!("{} on profile {shown}, {}\n", terminal::bold(&name), number::of(workers as u64, "worker")));
+    terminal::line(&format!(
+        "{} on profile {shown}, {}\n",
+        terminal::bold(&name),
+        number::of(workers as u64, "worker")
+    ));
     terminal::out(&table(&runs));
     latencies(&runs);
     if let Some(path) = &args.json {
         let all: Vec<Value> = runs.iter().map(Measured::json).collect();
         let document = json!({ "pipeline": name, "profile": profile, "workers": workers, "runs": all });
-        std::fs::write(path, format!("{document:#}\n")).map_err(|e| {
-            Failure::new(Failure::ENVIRONMENT, format!("`{}` cannot be written: {e}", path.display()))
-        })?;
+        std::fs::write(path, format!("{document:#}\n"))
+            .map_err(|e| Failure::new(Failure::ENVIRONMENT, format!("`{}` cannot be written: {e}", path.display())))?;
     }
     Ok(())
 }

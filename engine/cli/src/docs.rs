@@ -24,7 +24,10 @@ pub(crate) fn execute(args: &DocsArgs) -> Result<(), Failure> {
     let schema = (kind.options)().to_value();
     if args.json {
         let roles = list::roles(kind);
-        terminal::line(&format!("{:#}", json!({ "name": kind.name, "summary": kind.summary, "roles": roles, "options": schema })));
+        terminal::line(&format!(
+            "{:#}",
+            json!({ "name": kind.name, "summary": kind.summary, "roles": roles, "options": schema })
+        ));
     } else {
         terminal::out(&page(kind, &schema));
     }
@@ -52,7 +55,11 @@ fn page(kind: &ConnectorKind, schema: &Value) -> String {
         out.push_str(&describe(name, option, schema, required.contains(&name.as_str())));
     }
     out.push_str(&format!("\n{}\n", terminal::bold("Example")));
-    out.push_str(&format!("  profiles:\n    local:\n      my_name: {{ {}: {} }}\n", kind.name, example(properties, &required, schema)));
+    out.push_str(&format!(
+        "  profiles:\n    local:\n      my_name: {{ {}: {} }}\n",
+        kind.name,
+        example(properties, &required, schema)
+    ));
     out
 }
 
@@ -143,9 +150,12 @@ fn choices(schema: &Value) -> Vec<(String, String)> {
     let several = schema.get("oneOf").and_then(Value::as_array).into_iter().flatten();
     let mut all = Vec::new();
     for one in several {
-        let Some(value) = one.get("const").map(plain).map(|v| vec![v]).or_else(|| {
-            one.get("enum").and_then(Value::as_array).map(|values| values.iter().map(plain).collect())
-        }) else {
+        let Some(value) = one
+            .get("const")
+            .map(plain)
+            .map(|v| vec![v])
+            .or_else(|| one.get("enum").and_then(Value::as_array).map(|values| values.iter().map(plain).collect()))
+        else {
             return Vec::new();
         };
         let text = one.get("description").and_then(Value::as_str).unwrap_or("");

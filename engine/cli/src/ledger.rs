@@ -63,7 +63,11 @@ fn faults(node: &NodeSnapshot) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut sum = |name: &str, c: &Counts| {
         if !c.adds_up() {
-            wrong.push(format!("{name} took in {} rows and accounts for {}", number::count(c.input), number::count(c.accounted())));
+            wrong.push(format!(
+                "{name} took in {} rows and accounts for {}",
+                number::count(c.input),
+                number::count(c.accounted())
+            ));
         }
     };
     sum(&node.id, &node.counts);

@@ -38,14 +38,8 @@ pub(crate) struct Loaded {
 impl Loaded {
     /// Everything found, in the order of the file, each once.
     pub(crate) fn findings(&self) -> Vec<Finding> {
-        let mut all = self.parsed.findings.clone();
-        for finding in self.planned.iter().flat_map(|p| &p.findings) {
-            if !all.contains(finding) {
-                all.push(finding.clone());
-            }
-        }
-        millstream_spec::sort(&mut all);
-        all
+        let planned = self.planned.as_ref().map_or(&[][..], |p| &p.findings);
+        millstream_plan::findings(&self.parsed.findings, planned)
     }
     /// Whether something found is an error.
     pub(crate) fn has_errors(&self) -> bool {

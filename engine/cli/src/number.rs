@@ -51,7 +51,10 @@ mod tests {
     #[test]
     fn numbers_are_short() {
         assert_eq!(count(1_234_567), "1,234,567");
-        assert_eq!([0.0, 9.99, 999.0, 1234.0, 56_789.0, 1_234_567.0].map(rate), ["0.0", "10", "999", "1.2k", "57k", "1.23M"]);
+        assert_eq!(
+            [0.0, 9.99, 999.0, 1234.0, 56_789.0, 1_234_567.0].map(rate),
+            ["0.0", "10", "999", "1.2k", "57k", "1.23M"]
+        );
         assert_eq!(duration(Duration::from_millis(1400)), "1.4 s");
         assert_eq!(duration(Duration::from_secs(183_600)), "2d 3h");
         assert_eq!(of(1, "error"), "1 error");

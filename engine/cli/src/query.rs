@@ -83,8 +83,11 @@ async fn table(loaded: &Loaded, pipeline: &Pipeline, upsert: &UpsertNode) -> Res
         return Err(nothing());
     }
     if upsert.connector.kind() == "memory" {
-        return Err(Failure::new(Failure::ENVIRONMENT, format!("the table `{}` lives in memory and ended with its run", upsert.table_id))
-            .help("bind its store to `embedded` to keep it"));
+        return Err(Failure::new(
+            Failure::ENVIRONMENT,
+            format!("the table `{}` lives in memory and ended with its run", upsert.table_id),
+        )
+        .help("bind its store to `embedded` to keep it"));
     }
     let table = upsert.connector.table(&upsert.table).await?;
     Ok(table.scan().await?.try_collect().await?)

@@ -78,8 +78,10 @@ pub(crate) async fn print(args: &RunArgs, loaded: &Loaded, ended: &Ended) -> Res
     match verdict {
         Ok(_) => Ok(()),
         Err(wrong) => {
-            let message =
-                format!("the ledger does not add up (this is a bug in millstream, please report it): {}", wrong.join("; "));
+            let message = format!(
+                "the ledger does not add up (this is a bug in millstream, please report it): {}",
+                wrong.join("; ")
+            );
             Err(Failure::new(Failure::RUNNING, message))
         }
     }

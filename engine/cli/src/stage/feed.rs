@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use millstream_core::connector::SourceOptions;
 use millstream_core::format::RecordFormat;
+use millstream_core::schema::SourceSchema;
 use millstream_core::source::{Position, RawRecord, RawRecords, Read, Split, SplitId, SplitReader, SplitSource};
 use millstream_core::time::EventTime;
 use millstream_core::{Error, Result};
@@ -29,9 +30,7 @@ pub(super) struct FeedSource {
 
 impl FeedSource {
     pub(super) fn new(stage: Stage, options: &SourceOptions, format: RecordFormat) -> Self {
-        let names = options.schema.columns.iter().map(|c| c.path.join("."));
-        let header = names.map(|n| csv_field(&n)).collect::<Vec<_>>().join(",");
-        let header = (format == RecordFormat::Csv).then(|| Bytes::from(header));
+        let header = (format == RecordFormat::Csv).then(|| csv_header(&options.schema));
         Self { stage, source: options.id.clone(), format, header }
     }
 }
@@ -42,6 +41,11 @@ pub(crate) fn csv_field(text: &str) -> String {
         true => format!("\"{}\"", text.replace('"', "\"\"")),
         false => text.to_owned(),
     }
+}
+
+/// The header line that names a schema's columns.
+pub(crate) fn csv_header(schema: &SourceSchema) -> Bytes {
+    Bytes::from(schema.columns.iter().map(|c| csv_field(&c.path.join("."))).collect::<Vec<_>>().join(","))
 }
 
 #[async_trait]

@@ -25,6 +25,7 @@ use millstream_local::memory::MemoryTable;
 use millstream_plan::{Bind, Bound};
 use tokio::sync::Notify;
 
+pub(crate) use feed::{csv_field, csv_header};
 pub(crate) use graph::{Names, capture, prune};
 
 use connector::StageConnector;
@@ -109,8 +110,7 @@ impl Bind for OnStage<'_> {
         if self.real_sources && bound.connector.is_none() {
             return Some(bound);
         }
-        let connector =
-            StageConnector { stage: self.stage.clone(), real: bound.connector, reads: self.real_sources };
+        let connector = StageConnector { stage: self.stage.clone(), real: bound.connector, reads: self.real_sources };
         let faulty = FaultyConnector::new(Arc::new(connector), self.stage.faults(name));
         Some(Bound { connector: Some(Arc::new(faulty)), kind: bound.kind })
     }
