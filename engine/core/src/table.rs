@@ -15,6 +15,9 @@ use crate::error::Result;
 
 /// Name of the version column in the store.
 pub const VERSION: &str = "_version";
+/// The version that a row without one counts as: another program's. A key's first put has version 1, so it never
+/// overwrites such a row unseen; merged with it, the next one does.
+pub const UNVERSIONED: u64 = 1;
 /// Name of the column in the store that holds merge stamps.
 pub const STAMPS: &str = "_stamps";
 /// Name of the column in the store that holds the expiry, in epoch seconds.
@@ -49,7 +52,7 @@ pub struct TableRows {
 pub struct StoredRow {
     /// One row of the table's columns; columns the store does not have are null.
     pub row: RecordBatch,
-    /// Its version; 0 where another program wrote the row.
+    /// Its version; [`UNVERSIONED`] where another program wrote the row.
     pub version: u64,
     /// See [`TableRows::stamps`].
     pub stamps: Option<String>,
@@ -60,7 +63,7 @@ pub struct StoredRow {
 pub enum PutOutcome {
     /// The row is durable: there was none, or one of a lower version.
     Written,
-    /// The store has a row of the same or a greater version, or one without a version; it is unchanged.
+    /// The store has a row of the same or a greater version; it is unchanged.
     Stale(Box<StoredRow>),
     /// This row can never be put; the reason.
     Refused(String),
@@ -71,7 +74,8 @@ pub enum PutOutcome {
 /// Keyed rows with versions. Several workers share one store; keys never overlap between them.
 #[async_trait]
 pub trait TableStore: Send + Sync {
-    /// Puts each row on the condition that the stored row has a lower version: as many outcomes as rows.
+    /// Puts each row on the condition that the stored row has a lower version ([`UNVERSIONED`] where it has none): as
+    /// many outcomes as rows.
     /// Atomic per row. Every row reported [`PutOutcome::Written`] is durable.
     ///
     /// # Errors

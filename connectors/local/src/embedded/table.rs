@@ -1,8 +1,8 @@
 //! A table of the pipeline as a table of SQLite: keyed by the same columns, with version, stamps and expiry beside.
 //!
 //! A put is one `INSERT .. ON CONFLICT DO UPDATE .. WHERE` the stored version is lower or the stored row has
-//! expired; a row it does not change is stale and comes back. Rows of other programs have no version: nothing is
-//! lower than that, so that they are never overwritten unseen.
+//! expired; a row it does not change is stale and comes back. Rows of other programs have no version and
+//! count as of [`UNVERSIONED`]: never overwritten unseen.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -13,7 +13,9 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
-use millstream_core::table::{EXPIRES_AT, PutOutcome, STAMPS, StoredRow, TableRows, TableSchema, TableStore, VERSION};
+use millstream_core::table::{
+    EXPIRES_AT, PutOutcome, STAMPS, StoredRow, TableRows, TableSchema, TableStore, UNVERSIONED, VERSION,
+};
 use millstream_core::time::micros;
 use millstream_core::{Error, Result};
 use rusqlite::{Connection, ErrorCode, Row, Statement};
@@ -71,7 +73,7 @@ impl Sql {
         Self {
             put: format!(
                 "INSERT INTO {table} ({}) VALUES ({places}) ON CONFLICT ({}) DO UPDATE SET {sets} \
-                 WHERE {table}.{version} < excluded.{version} OR {table}.{expires} <= {now}",
+                 WHERE COALESCE({table}.{version}, {UNVERSIONED}) < excluded.{version} OR {table}.{expires} <= {now}",
                 list(&all),
                 key.join(", "),
             ),
@@ -189,7 +191,7 @@ fn refusal(error: &rusqlite::Error) -> Option<String> {
 
 fn stored_row(schema: &SchemaRef, found: &Row<'_>) -> rusqlite::Result<Result<(StoredRow, Option<i64>)>> {
     let n = schema.fields().len();
-    let version = found.get::<_, Option<i64>>(n)?.unwrap_or(0).max(0) as u64;
+    let version = found.get::<_, Option<i64>>(n)?.map_or(UNVERSIONED, |v| v.max(0) as u64);
     let stamps = found.get(n + 1)?;
     let expires = found.get(n + 2)?;
     let mut columns = Collected::all(schema);

@@ -7,7 +7,7 @@ use millstream_core::format::Reason;
 use millstream_core::refusal::{self, Refusal};
 use millstream_core::schema::ColumnType;
 use millstream_core::sink::WriteMode;
-use millstream_core::table::{PutOutcome, TableRows};
+use millstream_core::table::{PutOutcome, TableRows, UNVERSIONED};
 use millstream_core::{Batch, ErrorKind, EventTime};
 use rusqlite::Connection;
 
@@ -102,9 +102,14 @@ async fn tables_of_other_programs_are_widened_and_never_overwritten_unseen() {
     drop(db);
     let schema = schema(&[("k", ColumnType::String), ("v", ColumnType::Bigint)], None);
     let table = connector(&path, clock::system()).table(&schema).await.unwrap();
-    let outcomes = table.put(&one(&schema, "a", 5, 3)).await.unwrap();
+    let outcomes = table.put(&one(&schema, "a", 5, 1)).await.unwrap();
     let PutOutcome::Stale(stored) = &outcomes[0] else { panic!("{outcomes:?}") };
-    assert_eq!((stored.version, stored.row.column(1).null_count()), (0, 1));
+    assert_eq!((stored.version, stored.row.column(1).null_count()), (UNVERSIONED, 1));
+    let merged = one(&schema, "a", 5, UNVERSIONED + 1);
+    assert!(matches!(table.put(&merged).await.unwrap()[0], PutOutcome::Written));
+    let other: String =
+        Connection::open(&path).unwrap().query_row("SELECT other FROM t WHERE k = 'a'", [], |r| r.get(0)).unwrap();
+    assert_eq!(other, "x", "columns of the other program stay");
     assert!(matches!(table.put(&one(&schema, "b", 5, 3)).await.unwrap()[0], PutOutcome::Written));
     drop(table);
     let another = TableSchema { key: vec!["v".into()], ..schema };

@@ -192,6 +192,8 @@ pub(super) fn fold(kind: Kind, events: &[Event]) -> BTreeMap<String, Row> {
 pub(super) struct Store {
     rows: BTreeMap<String, StoredRow>,
     pub(super) puts: usize,
+    /// It never lets a row be put over another, whatever the versions.
+    pub(super) stuck: bool,
 }
 
 impl Store {
@@ -203,7 +205,7 @@ impl Store {
                 let row = rows.rows.slice(i, 1);
                 let id = row.column(0).as_string::<i32>().value(0).to_owned();
                 match self.rows.get(&id) {
-                    Some(stored) if stored.version >= rows.versions[i] || stored.version == 0 => {
+                    Some(stored) if stored.version >= rows.versions[i] || self.stuck => {
                         PutOutcome::Stale(Box::new(stored.clone()))
                     }
                     _ => {

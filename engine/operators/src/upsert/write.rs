@@ -97,9 +97,10 @@ impl Upsert {
                     meta.flags |= Meta::CONTACTED;
                     meta.written = version;
                 }
-                PutOutcome::Stale(stored) if stored.version == 0 && self.own.table.meta(*slot).has(Meta::CONTACTED) => {
-                    let reason = "the store keeps a row of this key that has no version and lets none be put over it";
-                    refusals.push(self.refuse(&rows, row, "unversioned", reason)?);
+                PutOutcome::Stale(stored) if stored.version < version => {
+                    // Against its contract: trying again would never end.
+                    let reason = "the store has a row of a lower version and lets none be put over it";
+                    refusals.push(self.refuse(&rows, row, "stuck", reason)?);
                 }
                 PutOutcome::Stale(stored) => stale.push((*slot, *stored)),
                 PutOutcome::Refused(reason) => refusals.push(self.refuse(&rows, row, "refused", &reason)?),
