@@ -56,6 +56,12 @@ pub trait Connector: fmt::Debug + Send + Sync {
     fn problems(&self) -> Vec<String> {
         Vec::new()
     }
+    /// What it will refuse about a sink over it, known without I/O: the option (`path`, `compression`, ..) and a
+    /// message for the user.
+    fn sink_problem(&self, options: &SinkOptions) -> Option<(&'static str, String)> {
+        let _ = options;
+        None
+    }
     /// Opens it for reading.
     ///
     /// # Errors

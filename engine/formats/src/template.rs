@@ -125,7 +125,11 @@ impl Value {
             Some((name, format)) => (name, Some(format)),
             None => (inner, None),
         };
-        if name.is_empty() || name.contains('{') {
+        if let Some(brace) = inner.find('{') {
+            let message = "`{` inside a name or format: the `{` before it has no `}`".to_owned();
+            return Err(TemplateError { message, range: range.start + brace..range.start + brace + 1 });
+        }
+        if name.is_empty() {
             let message = format!("`{{{inner}}}` has no name: write {{column}} or {{column:%Y-%m-%d}}");
             return Err(TemplateError { message, range });
         }

@@ -6,6 +6,7 @@ use arrow::array::{Array, ArrayRef, AsArray, StringArray, UInt32Array};
 use arrow::datatypes::{DataType, SchemaRef};
 use millstream_core::format::Reason;
 use millstream_core::operator::{InPort, Operator, OutPort, Output};
+use millstream_core::schema::type_name;
 use millstream_core::{Batch, Error, Result, refusal};
 
 use crate::refuse::refusal;
@@ -74,7 +75,7 @@ impl Route {
 
 /// The text that a value of a column's type has as text, from how a person writes it.
 fn canonical(value: &str, data_type: &DataType) -> Result<String> {
-    let wrong = || Error::config(format!("`{value}` is not a value of a column of type {data_type}"));
+    let wrong = || Error::config(format!("`{value}` is not a value of a column of type {}", type_name(data_type)));
     let text: ArrayRef = std::sync::Arc::new(StringArray::from(vec![value]));
     let typed = arrow::compute::cast(&text, data_type).map_err(|_| wrong())?;
     let text = arrow::compute::cast(&typed, &DataType::Utf8).map_err(|_| wrong())?;
@@ -138,6 +139,6 @@ mod tests {
         let out = run(&mut route(1, &["010"], Otherwise::Reject).unwrap(), rows);
         assert_eq!((out.counts.out, out.counts.rejected), (1, 1));
         let wrong = route(1, &["ten"], Otherwise::Reject).unwrap_err();
-        assert_eq!(wrong.message(), "`ten` is not a value of a column of type Int64");
+        assert_eq!(wrong.message(), "`ten` is not a value of a column of type bigint");
     }
 }

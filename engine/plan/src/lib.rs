@@ -10,6 +10,7 @@
 
 mod binding;
 mod describe;
+mod findings;
 mod operators;
 mod planner;
 mod ports;
@@ -20,4 +21,5 @@ mod upserts;
 
 pub use binding::{Bind, Bound, Profile};
 pub use describe::Description;
+pub use findings::findings;
 pub use planner::{Options, Planned, plan};

@@ -103,8 +103,12 @@ impl<'a> Planner<'a> {
             RouteElse::Drop => Otherwise::Drop,
         };
         let (component, schema) = (id.value.clone(), input.schema.clone());
-        if let Err(e) = Route::new(&component, &schema, column, &values, runtime_otherwise) {
-            self.find(codes::COLUMN_TYPE, on.span, &path, e.to_string());
+        let fits = |values: &[String]| Route::new(&component, &schema, column, values, runtime_otherwise).err();
+        if let Some(error) = fits(&values) {
+            let misfit = cases.iter().find(|(_, value)| fits(std::slice::from_ref(&value.value)).is_some());
+            let span = misfit.map_or(on.span, |(_, value)| value.span);
+            self.find(codes::COLUMN_TYPE, span, &path, error.to_string()).help =
+                Some(format!("write a value that `{}` can have", on.value));
             return None;
         }
         let make: MakeOperator =

@@ -71,6 +71,8 @@ pub(crate) struct Planner<'a> {
     pub(crate) read: BTreeSet<PortRef>,
     /// A connector that is not in this binary was needed.
     pub(crate) incomplete: bool,
+    /// A name is not bound, and what uses it is not planned; the file's structure has the finding.
+    unbound: bool,
     /// Table -> the upsert that writes it.
     pub(crate) table_writers: BTreeMap<String, String>,
     /// By upsert node, which of its statuses' rows somebody reads; known only at the end.
@@ -97,6 +99,7 @@ impl<'a> Planner<'a> {
             stack: Vec::new(),
             read: BTreeSet::new(),
             incomplete: false,
+            unbound: false,
             table_writers,
             wanted: BTreeMap::new(),
         }
@@ -137,8 +140,10 @@ impl<'a> Planner<'a> {
         finding
     }
 
-    pub(crate) fn bind(&self, name: &str) -> Option<Bound> {
-        self.options.bind.bind(name)
+    pub(crate) fn bind(&mut self, name: &str) -> Option<Bound> {
+        let bound = self.options.bind.bind(name);
+        self.unbound |= bound.is_none();
+        bound
     }
 
     /// The connector of a binding; where this binary has none, nothing will run.
@@ -196,10 +201,6 @@ impl<'a> Planner<'a> {
     }
 
     fn plan_transform(&mut self, id: &Spanned<String>, transform: &'a Transform) -> Option<()> {
-        let path = format!("transforms.{}", id.value);
-        if let (Some(_), false) = (&transform.emit, matches!(transform.kind, TransformKind::Sql(_))) {
-            self.find(codes::EMIT_WITHOUT_WINDOW, transform.span, &path, "`emit` belongs to `sql` with a window");
-        }
         match &transform.kind {
             TransformKind::Validate { from, rules } => self.validate(id, from, rules),
             TransformKind::Dedup { from, key, within } => self.dedup(id, from, key, *within),
@@ -273,7 +274,10 @@ impl<'a> Planner<'a> {
             finding.help = error.help;
             if error.warning {
                 finding.severity = Severity::Warning;
-                finding.code = codes::ORDER_DEPENDENT;
+                finding.code = match error.kind {
+                    SqlErrorKind::NoEarlyResults => codes::NO_EARLY_RESULTS,
+                    _ => codes::ORDER_DEPENDENT,
+                };
             }
         }
     }
@@ -291,6 +295,11 @@ impl<'a> Planner<'a> {
     }
 
     fn unwritten_tables(&mut self) {
+        let exists = |table: &String| self.pipeline.tables.iter().any(|(id, _)| id.value == *table);
+        if !self.table_writers.keys().all(exists) {
+            // The writer of a table without one may be the one whose table does not exist.
+            return;
+        }
         let unwritten = |id: &str| !self.table_writers.contains_key(id);
         let tables: Vec<_> =
             self.pipeline.tables.iter().filter(|(id, _)| unwritten(&id.value)).map(|(id, _)| id).collect();
@@ -304,12 +313,15 @@ impl<'a> Planner<'a> {
 
     fn finish(mut self) -> Planned {
         self.unread_nodes();
+        if self.unbound || self.findings.iter().any(|f| f.severity == Severity::Error) {
+            self.findings.retain(|f| !crate::findings::may_follow(f));
+        }
         for (node, statuses) in &self.wanted {
             for (port, wanted) in statuses.iter().enumerate() {
                 wanted.fetch_or(self.read.contains(&PortRef { node: *node, port }), Ordering::Relaxed);
             }
         }
-        let failed = self.incomplete || self.findings.iter().any(|f| f.severity == Severity::Error);
+        let failed = self.incomplete || self.unbound || self.findings.iter().any(|f| f.severity == Severity::Error);
         let graph = (!failed).then(|| Graph {
             name: self.pipeline.name.value.clone(),
             nodes: self.nodes,
@@ -330,10 +342,8 @@ impl<'a> Planner<'a> {
             }
         }
         for id in unread {
-            let declared =
-                self.pipeline.transforms.iter().map(|(id, _)| id).chain(self.pipeline.sources.iter().map(|(id, _)| id));
-            let Some(span) = declared.into_iter().find(|i| i.value == id).map(|i| i.span) else { continue };
-            self.warn(codes::UNREAD_NODE, span, &id, format!("nothing reads the rows of `{id}`")).help =
+            let (span, path) = (self.id_span(&id), format!("{}.{id}", self.section(&id)));
+            self.warn(codes::UNREAD_NODE, span, &path, format!("nothing reads the rows of `{id}`")).help =
                 Some("read them in a transform or a sink, or remove the node".to_owned());
         }
     }
@@ -352,6 +362,8 @@ fn sql_code(kind: SqlErrorKind) -> &'static str {
         SqlErrorKind::NotBoolean => codes::SQL_NOT_BOOLEAN,
         SqlErrorKind::OrderDependent => codes::SQL_ORDER_DEPENDENT,
         SqlErrorKind::Unsupported => codes::SQL_NOT_STREAMING,
+        SqlErrorKind::NotAQuery => codes::SQL_NOT_A_QUERY,
+        SqlErrorKind::BadWindow => codes::SQL_BAD_WINDOW,
         _ => codes::SQL_PLAN,
     }
 }

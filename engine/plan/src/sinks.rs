@@ -52,6 +52,7 @@ impl<'a> Planner<'a> {
         for (text, option) in [(&sink.path, "path"), (&sink.subject, "subject"), (&sink.message, "message")] {
             self.template(text.as_ref(), &schema, &format!("{path}.{option}"))?;
         }
+        self.overwritten_path(sink, &path)?;
         let connector = self.connector(bound.clone());
         let mut delivery = sink.delivery;
         if refused {
@@ -75,6 +76,11 @@ impl<'a> Planner<'a> {
             instances: 1,
             generation: self.options.generation.clone(),
         };
+        if let Some((option, message)) = connector.sink_problem(&options) {
+            self.find(codes::SINK_OPTION, option_span(id, sink, option), &format!("{path}.{option}"), message).help =
+                Some(format!("remove `{option}`, or write to another connector; `millstream docs {}`", bound.kind));
+            return None;
+        }
         let names: Vec<&str> = inputs.iter().map(|(name, _)| name.as_str()).collect();
         self.description.say(
             &id.value,
@@ -127,7 +133,8 @@ impl<'a> Planner<'a> {
                     )
                     .help = Some("patterns: *.rejected, *.late, *.failed, *.raw".to_owned());
                 } else if found.is_empty() {
-                    self.warn(codes::EMPTY_PATTERN, from.span, &path, format!("no node has a port `{}`", from.value));
+                    self.warn(codes::EMPTY_PATTERN, from.span, &path, format!("no node has a port `{}`", from.value))
+                        .help = Some("it reads nothing: remove it".to_owned());
                 }
                 found
             } else {
@@ -196,6 +203,23 @@ impl<'a> Planner<'a> {
         Some(())
     }
 
+    /// A file that is overwritten has the name its rows give it, not that of a batch.
+    fn overwritten_path(&mut self, sink: &'a SinkSpec, path: &str) -> Option<()> {
+        let text = sink.path.as_ref().filter(|_| sink.mode == WriteMode::Overwrite);
+        let Some(text) = text else { return Some(()) };
+        let template = Template::parse(&text.value).ok()?;
+        let Some((_, range)) = template.names().find(|(name, _)| *name == "batch_id") else { return Some(()) };
+        let span = template_span(text, range);
+        let finding = self.find(
+            codes::BAD_TEMPLATE,
+            span,
+            &format!("{path}.path"),
+            "`batch_id` names a file that is never overwritten",
+        );
+        finding.help = Some("name the file by columns of its rows, such as `{window_start:%F}`".to_owned());
+        None
+    }
+
     /// Checks a template over rows of `schema`.
     pub(crate) fn template(
         &mut self,
@@ -204,16 +228,12 @@ impl<'a> Planner<'a> {
         path: &str,
     ) -> Option<()> {
         let Some(text) = text else { return Some(()) };
-        let at = |range: std::ops::Range<usize>| match (text.span.end - text.span.start).checked_sub(text.value.len()) {
-            Some(0) => Span::new(text.span.start + range.start, text.span.start + range.end),
-            // Quotes around it.
-            Some(2) => Span::new(text.span.start + 1 + range.start, text.span.start + 1 + range.end),
-            _ => text.span,
-        };
+        let at = |range| template_span(text, range);
         let template = match Template::parse(&text.value).and_then(|t| t.bind(schema).map(|_| t)) {
             Ok(template) => template,
             Err(e) => {
-                self.find(codes::BAD_TEMPLATE, at(e.range), path, e.message);
+                let help = "a template has columns in braces, times with a format: `{id}`, `{at:%F}`; `{{` is a brace";
+                self.find(codes::BAD_TEMPLATE, at(e.range), path, e.message).help = Some(help.to_owned());
                 return None;
             }
         };
@@ -221,7 +241,7 @@ impl<'a> Planner<'a> {
         let mut known: Vec<&str> = schema.fields().iter().take(users).map(|f| f.name().as_str()).collect();
         known.extend(["arrived_at", "position", "source", "split"]);
         if path.ends_with(".path") {
-            known.push("batch_id");
+            known.extend(["batch_id", "pipeline", "sink"]);
         }
         let unknown = template.names().find(|(name, _)| !known.contains(name)).map(|(n, r)| (n.to_owned(), r));
         let Some((name, range)) = unknown else { return Some(()) };
@@ -296,7 +316,8 @@ impl<'a> Planner<'a> {
                         pattern.span,
                         &path,
                         format!("`{name}` is read by a sink and declared dropped"),
-                    );
+                    )
+                    .help = Some("remove it here, or from the sink".to_owned());
                 }
             }
             dropped.extend(found);
@@ -305,6 +326,7 @@ impl<'a> Planner<'a> {
             .ports
             .iter()
             .filter(|(name, p)| p.carries == Carries::Refused && !self.read.contains(&p.at) && !dropped.contains(*name))
+            .filter(|(name, _)| !self.named_by_a_sink(name))
             .map(|(name, p)| (name.to_owned(), p.at.node))
             .collect();
         for (name, _) in unread {
@@ -324,14 +346,20 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn id_span(&self, id: &str) -> Span {
+    /// Whether a sink means a port, also one that has findings and is not planned.
+    fn named_by_a_sink(&self, port: &str) -> bool {
+        let means = |from: &str| from == port || from.strip_prefix('*').is_some_and(|end| port.ends_with(end));
+        self.pipeline.sinks.iter().any(|(_, sink)| sink.from.iter().any(|from| means(&from.value)))
+    }
+
+    pub(crate) fn id_span(&self, id: &str) -> Span {
         let p = self.pipeline;
         let ids = p.sources.iter().map(|(i, _)| i).chain(p.tables.iter().map(|(i, _)| i));
         let mut ids = ids.chain(p.transforms.iter().map(|(i, _)| i)).chain(p.sinks.iter().map(|(i, _)| i));
         ids.find(|i| i.value == id).map_or_else(Span::default, |i| i.span)
     }
 
-    fn section(&self, id: &str) -> &'static str {
+    pub(crate) fn section(&self, id: &str) -> &'static str {
         let p = self.pipeline;
         match () {
             () if p.sources.iter().any(|(i, _)| i.value == id) => "sources",
@@ -340,6 +368,28 @@ impl<'a> Planner<'a> {
             () => "sinks",
         }
     }
+}
+
+/// Where a part of a template stands in the file.
+fn template_span(text: &Spanned<String>, range: std::ops::Range<usize>) -> Span {
+    match (text.span.end - text.span.start).checked_sub(text.value.len()) {
+        Some(0) => Span::new(text.span.start + range.start, text.span.start + range.end),
+        // Quotes around it.
+        Some(2) => Span::new(text.span.start + 1 + range.start, text.span.start + 1 + range.end),
+        _ => text.span,
+    }
+}
+
+/// Where an option of a sink stands, as far as that is known.
+fn option_span(id: &Spanned<String>, sink: &SinkSpec, option: &str) -> Span {
+    let text = match option {
+        "path" => &sink.path,
+        "subject" => &sink.subject,
+        "message" => &sink.message,
+        _ => &None,
+    };
+    let format = sink.format.as_ref().filter(|_| option == "format").map(|f| f.span);
+    text.as_ref().map(|t| t.span).or(format).unwrap_or(id.span)
 }
 
 fn is_refused(end: &str) -> bool {

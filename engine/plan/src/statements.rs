@@ -48,7 +48,30 @@ impl<'a> Planner<'a> {
             self.find(codes::EMIT_WITHOUT_WINDOW, transform.span, &path, "`emit` stands beside SQL without a window")
                 .help = Some("remove `emit`, or aggregate over `tumble(stream, column, INTERVAL '..')`".to_owned());
         }
+        if planned.kind() == QueryKind::Windowed {
+            self.timeless(text, &planned, &path);
+        }
         self.add_query(id, planned)
+    }
+
+    /// Says so where rows without an event time go into a window: their arrival would decide what is late.
+    fn timeless(&mut self, text: &'a Spanned<SqlText>, query: &PlannedQuery, path: &str) {
+        let ranges = millstream_sql::streams(&text.value.text);
+        for input in query.inputs() {
+            let Some(port) = self.ports.get(input) else { continue };
+            let timeless = port
+                .sources
+                .iter()
+                .filter_map(|s| self.nodes.get(*s))
+                .find(|node| matches!(&node.kind, NodeKind::Source(source) if source.event_time.is_none()));
+            let Some(source) = timeless.map(|node| node.id.clone()) else { continue };
+            let range = ranges.iter().find(|(name, _)| name == input).and_then(|(_, range)| range.clone());
+            let span = range.map_or(text.span, |r| text.value.locate(r));
+            let message = format!("rows of `{source}` have no event time, and a window needs one");
+            let finding = self.warn(codes::NO_EVENT_TIME, span, path, message);
+            finding.label = Some("the time of arrival decides what is late here".to_owned());
+            finding.help = Some(format!("add `event_time: {{ column: .. }}` to the source `{source}`"));
+        }
     }
 
     fn catalog(&self) -> Catalog {

@@ -50,14 +50,15 @@ impl<'a> Planner<'a> {
         }
         let inputs: Vec<PortInfo> = inputs.into_iter().collect::<Option<_>>()?;
         let mut columns = Columns { fields: Vec::new(), owners: Vec::new() };
-        let keys = self.table_key(table, set, &inputs, &mut columns, &path)?;
+        let keys = self.table_key(table_id, table, set, &inputs, &mut columns, &path)?;
         let specs = self.inputs(table, set, &inputs, &keys, &mut columns, &path)?;
         let status_column = (!status.is_empty()).then(|| columns.add(Field::new(STATUS, DataType::Utf8, true)));
         let key: Vec<usize> = (0..table.key.len()).collect();
         let schema: SchemaRef = Arc::new(Schema::new(columns.fields.clone()));
         let statuses = self.statuses(status, &schema, &columns, &key, &path)?;
         let spec = UpsertSpec {
-            id: id.value.clone(),
+            // What it refuses leaves by the table's port.
+            id: table_id.value.clone(),
             table: schema.clone(),
             key,
             inputs: specs,
@@ -109,6 +110,7 @@ impl<'a> Planner<'a> {
     /// The key's columns, first in the table; by input, where they are.
     fn table_key(
         &mut self,
+        table_id: &Spanned<String>,
         table: &'a Table,
         set: &'a OrderedMap<SetSpec>,
         inputs: &[PortInfo],
@@ -117,7 +119,7 @@ impl<'a> Planner<'a> {
     ) -> Option<Vec<Vec<usize>>> {
         let mut keys = Vec::new();
         for ((from, _), input) in set.iter().zip(inputs) {
-            let key = self.key_columns(&table.key, input, &from.value, "tables.key");
+            let key = self.key_columns(&table.key, input, &from.value, &format!("tables.{}.key", table_id.value));
             keys.push(key);
         }
         let keys: Vec<Vec<usize>> = keys.into_iter().collect::<Option<_>>()?;
@@ -132,7 +134,8 @@ impl<'a> Planner<'a> {
                         spec.span,
                         path,
                         format!("the key `{}` has another type in `{}`", name.value, from.value),
-                    );
+                    )
+                    .help = Some("bring both to one type with `sql` and CAST".to_owned());
                     return None;
                 }
             }

@@ -30,12 +30,22 @@ pub(crate) struct At {
     pub(crate) path: String,
     /// The key before the value, or what else names it.
     pub(crate) key: Span,
+    /// What the value means, for a help line where there is nothing better.
+    pub(crate) meaning: Option<String>,
 }
 
 impl At {
+    /// A place with nothing known of its meaning.
+    pub(crate) fn new(path: String, key: Span) -> Self {
+        Self { path, key, meaning: None }
+    }
     /// The place of a key's value below this one.
-    fn below(&self, key: &Key) -> Self {
-        Self { path: path::key(&self.path, &key.text), key: key.span }
+    fn below(&self, key: &Key, meaning: Option<String>) -> Self {
+        Self { path: path::key(&self.path, &key.text), key: key.span, meaning }
+    }
+    fn help(&self) -> Option<String> {
+        let key = self.path.rsplit('.').next().and_then(|key| key.split('[').next())?;
+        self.meaning.as_ref().map(|meaning| format!("`{key}`: {}", meaning.trim_end_matches('.')))
     }
 }
 
@@ -142,7 +152,7 @@ impl<'a> Walker<'a> {
             {
                 Some("remove the quotes".to_owned())
             }
-            _ => None,
+            _ => at.help(),
         };
         self.findings
             .error(codes::WRONG_TYPE, place, &at.path, format!("expected {expected}, found {}", node.described()))
@@ -167,7 +177,7 @@ impl<'a> Walker<'a> {
             _ => {
                 let place = if matches!(node.content, Content::Null) { at.key } else { self.place(node, at) };
                 let message = format!("expected {}, found {}", one_of(words), node.described());
-                self.findings.error(codes::WRONG_TYPE, place, &at.path, message);
+                self.findings.error(codes::WRONG_TYPE, place, &at.path, message).maybe_help(at.help());
                 return;
             }
         };
@@ -247,7 +257,9 @@ impl<'a> Walker<'a> {
             _ => return,
         };
         let what = at.path.rsplit('.').next().unwrap_or_default();
-        self.findings.error(codes::OUT_OF_RANGE, span, &at.path, format!("`{what}` must be {told}"));
+        self.findings
+            .error(codes::OUT_OF_RANGE, span, &at.path, format!("`{what}` must be {told}"))
+            .maybe_help(at.help());
     }
 
     fn list(&mut self, schema: &Value, node: &mut Node, at: &At) {
@@ -255,14 +267,17 @@ impl<'a> Walker<'a> {
         let Content::List(items) = &mut node.content else { return };
         if size(schema, "minItems").is_some_and(|least| items.len() < least) {
             let what = at.path.rsplit('.').next().unwrap_or_default();
-            self.findings.error(codes::OUT_OF_RANGE, place, &at.path, format!("`{what}` is an empty list"));
+            self.findings
+                .error(codes::OUT_OF_RANGE, place, &at.path, format!("`{what}` is an empty list"))
+                .maybe_help(at.help());
         }
         if size(schema, "maxItems").is_some_and(|most| items.len() > most) {
             self.findings.error(codes::OUT_OF_RANGE, place, &at.path, "too many items in the list");
         }
         let Some(each) = schema.get("items") else { return };
         for (i, item) in items.iter_mut().enumerate() {
-            let at = At { path: path::item(&at.path, i), key: item.span.first_line(self.file) };
+            let place = item.span.first_line(self.file);
+            let at = At { path: path::item(&at.path, i), key: place, meaning: at.meaning.clone() };
             self.walk(each, item, &at);
         }
     }
@@ -285,10 +300,16 @@ impl<'a> Walker<'a> {
         let present: Vec<String> = entries.iter().map(|(key, _)| key.text.clone()).collect();
         let mut told = missing.clone();
         let root = self.root;
-        let mut cut: Option<String> = None;
+        // The key whose value a comma has cut, and how many findings there were before it.
+        let mut cut: Option<(String, usize)> = None;
         entries.retain_mut(|(key, value)| {
-            let before = std::mem::replace(&mut cut, cut_by_comma(value).then(|| key.text.clone()));
-            let below = at.below(key);
+            let now = cut_by_comma(value).then(|| (key.text.clone(), self.findings.len()));
+            let before = std::mem::replace(&mut cut, now);
+            if before.as_ref().is_some_and(|(_, found)| self.findings.len() > *found) && is_rest(key, value) {
+                return false;
+            }
+            let before = before.map(|(key, _)| key);
+            let below = at.below(key, known(&key.text).and_then(|schema| own_description(root, schema)));
             if let Some((_, check)) = names.filter(|_| known(&key.text).is_none())
                 && let Some(misread) = check(&key.text)
             {
@@ -317,7 +338,7 @@ impl<'a> Walker<'a> {
             let place = if at.path.is_empty() { first } else { at.key };
             self.findings
                 .error(codes::MISSING_KEY, place, &at.path, format!("missing key `{key}`{}", in_what(&at.path)))
-                .help(format!("`{key}`: {description}"));
+                .help(format!("`{key}`: {}", description.trim_end_matches('.')));
         }
     }
 
@@ -325,7 +346,10 @@ impl<'a> Walker<'a> {
         let entries = node.entries().len();
         let what = at.path.rsplit('.').next().unwrap_or_default();
         if size(schema, "minProperties").is_some_and(|least| entries < least) {
-            self.findings.error(codes::OUT_OF_RANGE, self.place(node, at), &at.path, format!("`{what}` is empty"));
+            let place = self.place(node, at);
+            self.findings
+                .error(codes::OUT_OF_RANGE, place, &at.path, format!("`{what}` is empty"))
+                .maybe_help(at.help());
         }
         if size(schema, "maxProperties").is_some_and(|most| entries > most) {
             let keys: Vec<&str> = node.entries().iter().map(|(key, _)| key.text.as_str()).collect();
@@ -372,6 +396,11 @@ fn cut_by_comma(node: &Node) -> bool {
     node.style == Style::Plain && node.text().is_some_and(|text| count(text, ['(', '<']) > count(text, [')', '>']))
 }
 
+/// Whether a key without a value is what a comma has left of the value before it: `2)`.
+fn is_rest(key: &Key, value: &Node) -> bool {
+    matches!(value.content, Content::Null) && key.text.contains([')', '>'])
+}
+
 fn in_quotes(key: &str) -> String {
     format!("inside braces a comma ends the value: put the value of `{key}` in quotes")
 }
@@ -391,8 +420,12 @@ fn suggested(help: &str) -> Option<&str> {
 }
 
 fn description(root: &Value, schema: &Value) -> String {
+    own_description(root, schema).unwrap_or_else(|| expectation(root, schema))
+}
+
+fn own_description(root: &Value, schema: &Value) -> Option<String> {
     let own = schema.get("description").or_else(|| resolve(root, schema).get("description"));
-    own.and_then(Value::as_str).map(|text| text.replace('\n', " ")).unwrap_or_else(|| expectation(root, schema))
+    own.and_then(Value::as_str).map(|text| text.replace('\n', " "))
 }
 
 fn about(code: &str) -> String {

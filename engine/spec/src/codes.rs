@@ -154,4 +154,6 @@ codes! {
     NO_EVENT_TIME = "W0204";
     /// The last digits of a result can depend on the order in which rows arrive.
     ORDER_DEPENDENT = "W0301";
+    /// Early results are asked for and cannot be given.
+    NO_EARLY_RESULTS = "W0302";
 }

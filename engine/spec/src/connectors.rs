@@ -33,7 +33,7 @@ impl Bindings<'_> {
             let at = path::key("profiles", &profile.text);
             let Content::Map(bindings) = &mut bindings.content else { continue };
             for (name, binding) in bindings {
-                let at = At { path: path::key(&at, &name.text), key: name.span };
+                let at = At::new(path::key(&at, &name.text), name.span);
                 self.binding(binding, &at, in_use, findings);
             }
         }
@@ -100,7 +100,7 @@ impl Bindings<'_> {
         in_use: bool,
         findings: &mut Findings,
     ) {
-        let at = At { path: path::key(&at.path, &connector.text), key: connector.span };
+        let at = At::new(path::key(&at.path, &connector.text), connector.span);
         if matches!(options.content, Content::Null) {
             *options = Node::new(Content::Map(Vec::new()), connector.span, Style::Collection);
         }
@@ -116,7 +116,9 @@ impl Bindings<'_> {
         match (kind.parse)(options.to_json()) {
             Ok(configured) => {
                 for problem in configured.problems() {
-                    findings.error(codes::BAD_OPTIONS, place, &at.path, self.variables.redacted(&problem));
+                    findings
+                        .error(codes::BAD_OPTIONS, place, &at.path, self.variables.redacted(&problem))
+                        .help(format!("`millstream docs {}` lists its options", kind.name));
                 }
             }
             Err(message) => {

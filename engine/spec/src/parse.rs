@@ -107,7 +107,7 @@ fn typed(
     substitute(&mut root, selected.as_deref(), options.require_variables, variables, findings);
     let schema = editor::file_schema();
     let unresolved = if options.require_variables { Unresolved::Accept } else { Unresolved::Text };
-    let top = At { path: String::new(), key: Span::default() };
+    let top = At::new(String::new(), Span::default());
     Walker::new(&schema, text, unresolved, findings).check(&mut root, &top);
     if let Some(profiles) = root.get_mut("profiles") {
         let bindings = Bindings { registry: options.registry, file: text, for_run: options.for_run, variables };

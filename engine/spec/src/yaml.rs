@@ -36,7 +36,8 @@ pub(crate) fn read(text: &str, findings: &mut Findings) -> Option<Node> {
     };
     let (document, open) = (builder.document(), builder.open.last().copied());
     match document {
-        Ok(node) => node,
+        // A file of comments has no document: it is as empty as an empty one.
+        Ok(node) => Some(node.unwrap_or_else(|| Node::new(Content::Null, Span::default(), Style::Plain))),
         Err(Stop::Told) => None,
         Err(Stop::Syntax(error)) => {
             syntax(text, &error, open, findings);
@@ -120,7 +121,10 @@ impl<'a> Builder<'a, '_> {
                 self.findings
                     .error(codes::YAML_ALIAS, span, &path, format!("no anchor named `&{name}`"))
                     .label("nothing above has this anchor")
-                    .maybe_help(suggest::help(&name, "anchors", names));
+                    .help(
+                        suggest::help(&name, "anchors", names)
+                            .unwrap_or_else(|| format!("write `&{name}` before the value that is meant, above this")),
+                    );
                 return Ok(Node { unresolved: true, ..Node::new(Content::Null, span, Style::Plain) });
             }
             _ => return Ok(Node::new(Content::Null, span, Style::Plain)),
