@@ -1,0 +1,150 @@
+//! Pipelines with their inline tests, through the binary a user has: every shipped pipeline, and those here that
+//! exercise the language.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::LazyLock;
+use std::time::SystemTime;
+
+use millstream_spec::json_schema;
+use millstream_tests::registry;
+use serde_json::Value;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// The binary beside this test's own, built where it is not there or older than its sources.
+fn binary() -> &'static Path {
+    static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
+        // target/debug/deps/scenarios-..
+        let folder = std::env::current_exe().unwrap().parent().and_then(Path::parent).unwrap().to_path_buf();
+        let binary = folder.join(format!("millstream{}", std::env::consts::EXE_SUFFIX));
+        let built = fs::metadata(&binary).and_then(|m| m.modified()).ok();
+        let changed = ["engine", "connectors"].into_iter().filter_map(|sources| newest(&root().join(sources))).max();
+        if built.is_none() || built < changed {
+            let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+            let mut build = Command::new(cargo);
+            build.args(["build", "--quiet", "--package", "millstream"]).current_dir(root());
+            build.env("CARGO_TARGET_DIR", folder.parent().unwrap());
+            if folder.file_name().is_some_and(|profile| profile == "release") {
+                build.arg("--release");
+            }
+            assert!(build.status().unwrap().success(), "the binary cannot be built");
+        }
+        binary
+    });
+    &BINARY
+}
+
+/// When a source below a folder was last changed.
+fn newest(folder: &Path) -> Option<SystemTime> {
+    let each = |path: PathBuf| match path.extension() {
+        _ if path.is_dir() => (path.file_name()? != "tests").then(|| newest(&path)).flatten(),
+        Some(ext) if ext == "rs" => fs::metadata(&path).and_then(|m| m.modified()).ok(),
+        _ => None,
+    };
+    fs::read_dir(folder).ok()?.filter_map(|entry| each(entry.ok()?.path())).max()
+}
+
+fn pipelines(folder: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|ext| ext == "yaml"));
+    files.sort();
+    assert!(!files.is_empty(), "no pipelines in {}", folder.display());
+    files
+}
+
+fn shipped() -> Vec<PathBuf> {
+    pipelines(&root().join("pipelines"))
+}
+
+fn scenarios() -> Vec<PathBuf> {
+    pipelines(&root().join("tests/scenarios"))
+}
+
+fn millstream(args: &[&str], file: &Path) -> Output {
+    Command::new(binary()).args(args).arg(file).current_dir(root()).env("NO_COLOR", "1").output().unwrap()
+}
+
+/// The JSON document a command gives.
+fn document(args: &[&str], file: &Path) -> Value {
+    let output = millstream(args, file);
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| {
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        panic!("{} {}: {e}\n{out}\n{err}", args.join(" "), file.display())
+    })
+}
+
+/// What is not right with the tests of a file.
+fn failures(file: &Path, workers: &str) -> Vec<String> {
+    let document = document(&["test", "--json", "--workers", workers], file);
+    let of = |file: &Path, text: String| format!("{}, {workers} workers: {text}", file.display());
+    let mut failures: Vec<String> =
+        document["findings"].as_array().unwrap().iter().map(|finding| of(file, finding.to_string())).collect();
+    let tests = document["files"][0]["tests"].as_array().unwrap();
+    if tests.is_empty() {
+        failures.push(of(file, "no test".to_owned()));
+    }
+    for test in tests.iter().filter(|test| test["ok"] != true) {
+        failures.push(of(file, format!("{:#}", test)));
+    }
+    failures
+}
+
+fn all_pass(files: &[PathBuf], workers: &str) {
+    binary();
+    // Two at a time: most of a test is waiting.
+    let (left, right) = files.split_at(files.len() / 2);
+    let run = |files: &[PathBuf]| files.iter().flat_map(|file| failures(file, workers)).collect::<Vec<_>>();
+    let all = std::thread::scope(|scope| {
+        let other = scope.spawn(|| run(right));
+        let mut all = run(left);
+        all.extend(other.join().unwrap());
+        all
+    });
+    assert!(all.is_empty(), "{}", all.join("\n"));
+}
+
+#[test]
+fn the_tests_of_shipped_pipelines_pass() {
+    all_pass(&shipped(), "1");
+    all_pass(&shipped(), "3");
+}
+
+#[test]
+fn the_tests_of_all_scenarios_pass() {
+    all_pass(&scenarios(), "2");
+}
+
+#[test]
+fn nothing_is_found_in_shipped_pipelines() {
+    for file in shipped() {
+        let document = document(&["check", "--json"], &file);
+        assert_eq!(document["findings"], Value::Array(Vec::new()), "{}", file.display());
+        assert!(millstream(&["check"], &file).status.success(), "{}", file.display());
+    }
+}
+
+#[test]
+fn every_key_of_every_pipeline_is_in_the_editors_schema() {
+    let schema = json_schema(&registry());
+    let validator = jsonschema::validator_for(&schema).expect("a schema of draft 7");
+    for file in shipped().into_iter().chain(scenarios()) {
+        let text = fs::read_to_string(&file).unwrap();
+        let value: Value = serde_yaml::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        let errors: Vec<String> =
+            validator.iter_errors(&value).map(|e| format!("{} at {}", e, e.instance_path())).collect();
+        assert!(errors.is_empty(), "{}:\n{}", file.display(), errors.join("\n"));
+        let text = text.replacen("sources:", "surces:", 1);
+        assert!(!validator.is_valid(&serde_yaml::from_str::<Value>(&text).unwrap()), "a misspelt key is no error");
+    }
+}
