@@ -27,12 +27,38 @@ fn finding(error: &DataFusionError, text: &Text<'_>, names: &Names) -> SqlError 
         _ => SqlErrorKind::Planning,
     };
     let message = message(error);
+    if let Some((_, call)) = message.split_once("Function '").filter(|_| message.contains("match any signature")) {
+        let name = call.split('\'').next().unwrap_or_default();
+        return SqlError::new(SqlErrorKind::Planning, format!("`{name}` does not take such arguments"))
+            .at(place.or_else(|| names.call_at(&name.to_lowercase(), None)).or_else(|| text.word(name)))
+            .help("look at their number and types; CAST(.. AS ..) changes a type".to_owned());
+    }
     if let Some(twice) = message.strip_prefix("projections require unique expression names but the expression \"") {
         let name = twice.split('"').next().and_then(|n| n.rsplit('.').next()).unwrap_or_default();
         return twice_named(name).at(names.identifier_at(name));
     }
+    if message.contains("must appear in GROUP BY")
+        && let Some(column) = quoted(&message).next()
+    {
+        let column = column.rsplit('.').next().unwrap_or(column);
+        return SqlError::new(SqlErrorKind::Planning, format!("`{column}` is neither in GROUP BY nor aggregated"))
+            .at(place.or_else(|| names.identifier_at(column)))
+            .help(format!("add it to GROUP BY, or aggregate it: MIN({column}), MAX({column})"));
+    }
+    if message.contains("non-boolean predicate") {
+        return SqlError::new(SqlErrorKind::NotBoolean, "the condition is not true or false")
+            .at(place.or_else(|| quoted(&message).find_map(|q| place_of(q, names))))
+            .help("compare it with something, or ask IS NOT NULL".to_owned());
+    }
     let place = place.or_else(|| quoted(&message).find_map(|q| place_of(q, names)));
-    SqlError::new(kind, plain(&message, names)).at(place).help(help(&message))
+    SqlError::new(kind, plain(&message, names)).at(place).help(help(&message).or_else(|| own_help(error)))
+}
+
+/// The help of an error that this crate made.
+fn own_help(error: &DataFusionError) -> Option<String> {
+    let own = matches!(error.find_root(), DataFusionError::External(_) | DataFusionError::NotImplemented(_));
+    let diagnostic = error.diagnostic().filter(|_| own)?;
+    diagnostic.helps.first().map(|h| h.message.clone())
 }
 
 /// The error's words: the diagnostic's where there is one, else the first sentence of the root's.
@@ -43,13 +69,37 @@ fn message(error: &DataFusionError) -> String {
     let all = error.find_root().message().into_owned();
     let first = all.lines().map(str::trim).find(|l| !l.is_empty()).unwrap_or("the query cannot be planned");
     let sentence = first.split(". ").next().unwrap_or(first);
-    lower_first(sentence.trim_end_matches('.'))
+    let sentence = sentence.trim_start_matches("internal error: ").trim_start_matches("Error during planning: ");
+    lower_first(&in_our_words(sentence.trim_end_matches('.')))
+}
+
+/// Arrow's names of types as the pipeline file has them.
+fn in_our_words(message: &str) -> String {
+    const TYPES: [(&str, &str); 9] = [
+        ("Utf8View", "string"),
+        ("LargeUtf8", "string"),
+        ("Utf8", "string"),
+        ("Int64", "bigint"),
+        ("Int32", "int"),
+        ("Float64", "double"),
+        ("Boolean", "bool"),
+        ("Date32", "date"),
+        ("Decimal128", "decimal"),
+    ];
+    let words = TYPES.iter().fold(message.to_owned(), |text, (arrow, ours)| text.replace(arrow, ours));
+    match words.split_once("Timestamp(").and_then(|(head, tail)| Some((head, tail.split_once(')')?.1))) {
+        Some((head, tail)) => format!("{head}timestamp{tail}"),
+        None => words,
+    }
 }
 
 /// What to do, where the message is one that we know.
 fn help(message: &str) -> Option<String> {
-    if message.contains("must appear in GROUP BY") || message.contains("must be part of an aggregate") {
+    if message.contains("must be part of an aggregate") {
         return Some("add it to GROUP BY, or aggregate it: min(..), max(..)".to_owned());
+    }
+    if message.contains("incompatible types") {
+        return Some("CAST one of them to the type of the other".to_owned());
     }
     let types = message.contains("expects") || message.contains("argument types") || message.contains("coerc");
     types.then(|| "CAST the argument to the type it needs".to_owned())
@@ -68,12 +118,23 @@ fn place_of(quoted: &str, names: &Names) -> Option<Range<usize>> {
 
 /// Quotes as ours, and columns without the stream they come from, where the text does not name it.
 fn plain(message: &str, names: &Names) -> String {
-    let mut parts = message.split('\'');
-    let mut out = parts.next().unwrap_or_default().to_owned();
-    for (i, part) in parts.enumerate() {
-        out.push('`');
+    // An apostrophe between letters quotes nothing.
+    let letters = |at: usize| {
+        let (before, behind) = (message.get(..at), message.get(at + 1..));
+        before.is_some_and(|b| b.ends_with(char::is_alphanumeric))
+            && behind.is_some_and(|b| b.starts_with(char::is_alphanumeric))
+    };
+    let quotes: Vec<usize> = message.match_indices('\'').map(|(at, _)| at).filter(|at| !letters(*at)).collect();
+    let mut out = String::new();
+    let mut from = 0;
+    for (i, at) in quotes.iter().copied().chain([message.len()]).enumerate() {
+        let part = message.get(from..at).unwrap_or_default();
         let column = part.rsplit_once('.').map(|(_, c)| c).filter(|c| names.identifier_at(c).is_some());
-        out.push_str(column.filter(|_| i % 2 == 0).unwrap_or(part));
+        out.push_str(column.filter(|_| i % 2 == 1).unwrap_or(part));
+        if at < message.len() {
+            out.push('`');
+        }
+        from = at + 1;
     }
     out
 }

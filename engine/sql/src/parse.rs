@@ -54,6 +54,13 @@ fn syntax(text: &Text<'_>, error: ParserError) -> SqlError {
         ParserError::RecursionLimitExceeded => "the SQL is nested too deeply".to_owned(),
     };
     let (message, range) = text.take_place(&message);
+    let found = message.rsplit_once(", found: ").map(|(_, found)| found);
+    let help = match found.map(|f| (f, crate::text::closest(f, KEYWORDS))) {
+        Some(("EOF", _)) => "something is missing behind this".to_owned(),
+        Some((_, Some(keyword))) => format!("did you mean {keyword}?"),
+        Some(_) => "look at what stands before it; a name that is a word of SQL needs double quotes".to_owned(),
+        None => "close what was opened: quotes, parentheses".to_owned(),
+    };
     let message = match message.strip_prefix("Expected: ").and_then(|m| m.split_once(", found: ")) {
         Some((expected, "EOF")) => format!("expected {expected}, but the SQL ends here"),
         Some((expected, found)) => {
@@ -61,8 +68,14 @@ fn syntax(text: &Text<'_>, error: ParserError) -> SqlError {
         }
         None => lower_first(&message),
     };
-    SqlError::new(SqlErrorKind::Parse, message).at(range)
+    SqlError::new(SqlErrorKind::Parse, message).at(range).help(help)
 }
+
+/// Words a query is built from, for those who mistyped one.
+const KEYWORDS: [&str; 16] = [
+    "SELECT", "FROM", "WHERE", "GROUP", "HAVING", "ORDER", "LIMIT", "JOIN", "UNION", "BETWEEN", "WITH", "CASE", "WHEN",
+    "THEN", "ELSE", "END",
+];
 
 /// A call of a function.
 #[derive(Debug, Clone)]

@@ -55,7 +55,9 @@ pub fn plan_predicate(text: &str, schema: &SchemaRef) -> Result<PlannedPredicate
     let mut found = names.unknown_functions();
     found.extend(names.volatile());
     found.extend(names.subqueries.iter().map(|range| {
-        SqlError::new(SqlErrorKind::Unsupported, "a condition over one row has no subqueries").at(range.clone())
+        SqlError::new(SqlErrorKind::Unsupported, "a condition over one row has no subqueries")
+            .at(range.clone())
+            .help("filter in an sql node instead".to_owned())
     }));
     if !names.subqueries.is_empty() {
         return Err(sorted(found));

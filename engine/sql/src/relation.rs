@@ -49,9 +49,14 @@ impl fmt::Display for BadWindow {
 
 impl std::error::Error for BadWindow {}
 
-fn at(message: String, place: Option<Span>) -> DataFusionError {
-    let diagnostic = Diagnostic::new_error(message.clone(), place);
+fn at(message: String, help: &str, place: Option<Span>) -> DataFusionError {
+    let diagnostic = Diagnostic::new_error(message.clone(), place).with_help(help, None);
     DataFusionError::External(Box::new(BadWindow(message))).with_diagnostic(diagnostic)
+}
+
+fn not_built_in(message: &str, help: &str, place: Option<Span>) -> DataFusionError {
+    let diagnostic = Diagnostic::new_error(message, place).with_help(help, None);
+    DataFusionError::NotImplemented(message.to_owned()).with_diagnostic(diagnostic)
 }
 
 fn place(expr: &impl Spanned) -> Option<Span> {
@@ -86,17 +91,17 @@ impl RelationPlanner for WindowRelations {
                 self.hop(input, time, slide, size, place(name))?
             }
             ("tumble", _) => {
-                return Err(at("tumble takes a stream, a timestamp column and an INTERVAL".into(), place(name)));
+                let message = "tumble takes a stream, a timestamp column and an INTERVAL";
+                return Err(at(message.into(), "write tumble(stream, its_timestamp, INTERVAL '1 hour')", place(name)));
             }
             ("hop", _) => {
                 let message =
                     "hop takes a stream, a timestamp column, the INTERVAL between two windows and their length";
-                return Err(at(message.into(), place(name)));
+                let help = "write hop(stream, its_timestamp, INTERVAL '10 minutes', INTERVAL '1 hour')";
+                return Err(at(message.into(), help, place(name)));
             }
             ("session", _) => {
-                let message = "session windows are not built in: use tumble(..)";
-                return Err(DataFusionError::NotImplemented(message.into())
-                    .with_diagnostic(Diagnostic::new_error(message, place(name))));
+                return Err(not_built_in("session windows are not built in", "use tumble(..)", place(name)));
             }
             _ => return Ok(RelationPlanning::Original(Box::new(relation))),
         };
@@ -119,20 +124,25 @@ impl WindowRelations {
             SqlExpr::Subquery(query) => {
                 TableFactor::Derived { lateral: false, subquery: query.clone(), alias: None, sample: None }
             }
-            other => return Err(at(format!("`{other}` is not a stream"), place(other))),
+            other => {
+                return Err(at(
+                    format!("`{other}` is not a stream"),
+                    "name a stream, or write a subquery",
+                    place(other),
+                ));
+            }
         };
         let input = context.plan(factor)?;
         let column = context.sql_to_expr(time.clone(), input.schema())?;
         if !matches!(column, Expr::Column(_)) {
-            let message = format!("`{time}` is not a column: compute it in a subquery and window its result");
-            return Err(at(message, place(time)));
+            let message = format!("`{time}` is not a column");
+            return Err(at(message, "compute it in a subquery and window its result", place(time)));
         }
         let data_type = datafusion::logical_expr::ExprSchemable::get_type(&column, input.schema())?;
         if data_type != TIMESTAMP {
-            return Err(at(
-                format!("`{time}` is not a timestamp column but of type {}", describe(&data_type)),
-                place(time),
-            ));
+            let message = format!("`{time}` is not a timestamp column but of type {}", describe(&data_type));
+            let help = "declare it with `type: timestamp` and its `formats`, or CAST it in a subquery";
+            return Err(at(message, help, place(time)));
         }
         Ok((input, column))
     }
@@ -144,9 +154,8 @@ impl WindowRelations {
             _ => None,
         };
         length.ok_or_else(|| {
-            let message =
-                "a window's length is an INTERVAL such as INTERVAL '1 day', of whole months or of a fixed time";
-            at(message.into(), place(expr))
+            let message = "a window's length is an INTERVAL of whole months or of a fixed time";
+            at(message.into(), "write it as INTERVAL '1 hour'", place(expr))
         })
     }
 
@@ -168,13 +177,11 @@ impl WindowRelations {
         place: Option<Span>,
     ) -> DfResult<LogicalPlan> {
         if self == Self::Stream {
-            let message = "hop(..) over a stream that never ends is not built in: use tumble(..), or bounded inputs";
-            return Err(
-                DataFusionError::NotImplemented(message.into()).with_diagnostic(Diagnostic::new_error(message, place))
-            );
+            let message = "hop(..) over a stream that never ends is not built in";
+            return Err(not_built_in(message, "use tumble(..), or bounded inputs", place));
         }
         let (Length::Micros(step), Length::Micros(long)) = (slide, size) else {
-            return Err(at("hop takes intervals of a fixed time, not months".into(), place));
+            return Err(at("hop takes intervals of a fixed time, not months".into(), "write INTERVAL '1 hour'", place));
         };
         let bin = date_bin(lit(slide.interval()), time.clone(), lit(ScalarValue::TimestampMicrosecond(Some(0), None)));
         let mut plan: Option<LogicalPlan> = None;
@@ -188,7 +195,7 @@ impl WindowRelations {
                 Some(others) => LogicalPlanBuilder::from(others).union(one)?.build()?,
             });
         }
-        plan.ok_or_else(|| at("a window must be longer than nothing".into(), place))
+        plan.ok_or_else(|| at("a window must be longer than nothing".into(), "write INTERVAL '1 hour'", place))
     }
 }
 

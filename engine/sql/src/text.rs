@@ -67,6 +67,17 @@ impl<'a> Text<'a> {
         Some(name)
     }
 
+    /// Where a word stands first, in whatever case.
+    pub(crate) fn word(&self, word: &str) -> Option<Range<usize>> {
+        let (text, word) = (self.text.to_ascii_lowercase(), word.to_ascii_lowercase());
+        let of_name = |c: char| c.is_alphanumeric() || c == '_';
+        let found = text.match_indices(&word).map(|(at, _)| at..at + word.len()).find(|r| {
+            let (before, behind) = (text.get(..r.start), text.get(r.end..));
+            !before.is_some_and(|b| b.ends_with(of_name)) && !behind.is_some_and(|b| b.starts_with(of_name))
+        })?;
+        (!found.is_empty()).then_some(found)
+    }
+
     /// The word, or the one character, that begins at a byte.
     fn word_at(&self, at: usize) -> Range<usize> {
         let rest = self.text.get(at..).unwrap_or_default();
