@@ -48,7 +48,7 @@ type Answer = Box<dyn Fn(&RecordBatch, usize) -> Result<Option<bool>> + Send + S
 pub(crate) struct Check(Answer);
 
 impl Check {
-    pub(crate) fn new(f: impl Fn(&RecordBatch, usize) -> Option<bool> + Send + Sync + 'static) -> Arc<dyn Predicate> {
+    pub(crate) fn by(f: impl Fn(&RecordBatch, usize) -> Option<bool> + Send + Sync + 'static) -> Arc<dyn Predicate> {
         Arc::new(Self(Box::new(move |rows, row| Ok(f(rows, row)))))
     }
     /// True, and fails where `n` is zero.
@@ -60,7 +60,7 @@ impl Check {
     }
     /// True where all of these columns have values.
     pub(crate) fn present(columns: &'static [&'static str]) -> Arc<dyn Predicate> {
-        Self::new(|rows, row| Some(columns.iter().all(|c| rows.column_by_name(c).unwrap().is_valid(row))))
+        Self::by(|rows, row| Some(columns.iter().all(|c| rows.column_by_name(c).unwrap().is_valid(row))))
     }
     pub(crate) fn int(rows: &RecordBatch, column: &str, row: usize) -> Option<i64> {
         let column = rows.column_by_name(column).unwrap().as_primitive::<Int64Type>();

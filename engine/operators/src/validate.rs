@@ -128,8 +128,8 @@ mod tests {
         let rule =
             |id: &str, predicate, text: &str| Rule { id: id.into(), predicate, reason: RuleReason::Text(text.into()) };
         Arc::new([
-            rule("positive", Check::new(|r, i| Check::int(r, "n", i).map(|n| n > 0)), "n is not positive"),
-            rule("small", Check::new(|r, i| Check::int(r, "n", i).map(|n| n.abs() < 10)), "n is large"),
+            rule("positive", Check::by(|r, i| Check::int(r, "n", i).map(|n| n > 0)), "n is not positive"),
+            rule("small", Check::by(|r, i| Check::int(r, "n", i).map(|n| n.abs() < 10)), "n is large"),
         ])
     }
 

@@ -15,28 +15,9 @@ use arrow::array::{Array, ArrayRef};
 use millstream_core::{Batch, Error, Result, key};
 use millstream_state::{Cells, KeyedTable, Meta, Slot, content};
 
+use super::events::{Events, Fate, Mode, Standing, fates};
 use super::layout::{Group, Input, Layout};
 use super::stamp::{Stamp, orders};
-
-/// What an event did to its row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
-    /// It is the event the row already has.
-    Echo,
-    /// A greater event had set all it sets.
-    Superseded,
-    /// It changed the row.
-    Changed,
-}
-
-/// How an event stands to the stamp of a group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    First,
-    Newer,
-    Older,
-    Echo,
-}
 
 /// A batch that was applied; by row.
 #[derive(Debug)]
@@ -60,28 +41,6 @@ pub(super) struct Merged {
     mixed: HashMap<(Slot, usize), Option<Stamp>>,
     /// Distinguishes batches in [`Meta::mark`].
     epoch: u32,
-}
-
-/// The events of a batch, as far as stamps know them.
-struct Events<'a> {
-    input: &'a Input,
-    slots: &'a [Slot],
-    hashes: Vec<u64>,
-    orders: Option<Vec<i64>>,
-}
-
-impl Events<'_> {
-    fn stamp(&self, row: usize, group: &Group) -> Stamp {
-        let order = self.orders.as_ref().filter(|_| group.latest).and_then(|o| o.get(row)).copied().unwrap_or(0);
-        Stamp { order, hash: self.hashes.get(row).copied().unwrap_or_default() }
-    }
-}
-
-/// How the events of a batch stand to one group.
-struct Standing {
-    modes: Vec<Mode>,
-    /// Per row, the group's stamp before it; empty where no row is newer or older.
-    before: Vec<Stamp>,
 }
 
 impl Merged {
@@ -430,20 +389,4 @@ fn raise(table: &mut KeyedTable, column: usize, slot: Slot, time: i64) -> Result
         column.put_i64(slot, time);
     }
     Ok(())
-}
-
-/// What each event did as far as the groups' stamps tell.
-fn fates(standings: &[Standing], rows: usize) -> Vec<Fate> {
-    let fate = |row: usize| {
-        let mut fate = Fate::Superseded;
-        for mode in standings.iter().filter_map(|s| s.modes.get(row)) {
-            match mode {
-                Mode::First | Mode::Newer => return Fate::Changed,
-                Mode::Echo => fate = Fate::Echo,
-                Mode::Older => {}
-            }
-        }
-        fate
-    };
-    (0..rows).map(fate).collect()
 }

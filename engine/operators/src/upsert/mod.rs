@@ -20,6 +20,7 @@
 //! it succeeds only where the store has no row: what another run left there comes back and is merged, never overwritten.
 //! Later writes are sent as the row's version, or one above the stored row's, whichever is greater.
 
+mod events;
 mod layout;
 mod merge;
 mod spec;
@@ -43,8 +44,9 @@ pub use spec::{InputSpec, STATUS, StatusSpec, UpsertSpec};
 pub use write::DirtyRows;
 
 use crate::refuse::refusal;
+use events::Fate;
 use layout::Layout;
-use merge::{Fate, Merged};
+use merge::Merged;
 use transitions::Blanks;
 
 /// See the [module](self).

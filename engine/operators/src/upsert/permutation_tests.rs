@@ -34,7 +34,7 @@ fn shuffled(events: &[Event], seeds: &[u32]) -> Vec<Event> {
     for (i, event) in events.iter().enumerate() {
         let seed = seeds[i % seeds.len()].wrapping_mul(i as u32 + 1);
         order.push((seed.wrapping_mul(0x9E37_79B9), *event));
-        if seed % 3 == 0 {
+        if seed.is_multiple_of(3) {
             order.push((seed.wrapping_mul(0x85EB_CA6B), *event));
         }
     }

@@ -8,8 +8,9 @@ use millstream_core::operator::{OutPort, Output};
 use millstream_core::{Batch, Result};
 use millstream_state::Slot;
 
+use super::events::Fate;
 use super::layout::Layout;
-use super::merge::{Applied, Fate};
+use super::merge::Applied;
 use super::{Upsert, port_of};
 use crate::isolate::{Answers, evaluate};
 
