@@ -12,6 +12,7 @@ mod faults;
 mod flagship;
 mod oracle;
 mod permutation;
+mod queries;
 mod rerun;
 mod trips;
 mod world;

@@ -64,3 +64,15 @@ fn splits_in_event_time_order_interleaved_in_any_way() {
 fn an_embedded_table() {
     same_in_any_order("embedded", false, 21);
 }
+
+/// `SEEDS=1000..1100 cargo test -p millstream-tests --test properties -- --ignored many_seeds`
+#[test]
+#[ignore = "long: by hand"]
+fn many_seeds() {
+    let seeds = std::env::var("SEEDS").unwrap_or_else(|_| "1000..1020".to_owned());
+    let (from, to) = seeds.split_once("..").expect("a range such as 1000..1020");
+    for seed in from.parse().unwrap()..to.parse().unwrap() {
+        let (profile, ordered) = if seed % 2 == 0 { ("unordered", false) } else { ("ordered", true) };
+        same_in_any_order(profile, ordered, seed);
+    }
+}

@@ -7,7 +7,6 @@ use arrow::array::RecordBatch;
 use millstream_core::EventTime;
 use millstream_local::fault::Faults;
 use millstream_local::memory::{self, Memory};
-use millstream_runtime::metrics::Snapshot;
 use millstream_runtime::run::RunError;
 use millstream_tests::check::{Reading, check_with_faults};
 use millstream_tests::random::Random;
@@ -118,7 +117,6 @@ impl World {
         let snapshot = snapshot?;
         account(&snapshot);
         Ok(Ran {
-            snapshot,
             table: rows::of(&tables.rows("trip_state")),
             files: rows::files(self.out.path()).into_iter().filter(|(path, _)| !path.contains(".db")).collect(),
             capture: memory("capture"),
@@ -133,7 +131,6 @@ fn variable(name: &str, value: &str) -> (String, String) {
 /// What a run left.
 #[derive(Debug)]
 pub(crate) struct Ran {
-    pub(crate) snapshot: Snapshot,
     pub(crate) table: Vec<Row>,
     pub(crate) files: BTreeMap<String, Vec<u8>>,
     capture: Memory,
@@ -162,9 +159,5 @@ impl Ran {
         all.sort();
         all.dedup();
         all
-    }
-    /// Counts of a node.
-    pub(crate) fn counts(&self, node: &str) -> millstream_core::ledger::Counts {
-        self.snapshot.nodes.iter().find(|n| n.id == node).expect("a node of the graph").counts
     }
 }

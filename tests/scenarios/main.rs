@@ -14,8 +14,6 @@ use std::process::{Command, Output};
 use std::sync::LazyLock;
 use std::time::SystemTime;
 
-use millstream_spec::json_schema;
-use millstream_tests::registry;
 use serde_json::Value;
 
 fn root() -> &'static Path {
@@ -131,20 +129,5 @@ fn nothing_is_found_in_shipped_pipelines() {
         let document = document(&["check", "--json"], &file);
         assert_eq!(document["findings"], Value::Array(Vec::new()), "{}", file.display());
         assert!(millstream(&["check"], &file).status.success(), "{}", file.display());
-    }
-}
-
-#[test]
-fn every_key_of_every_pipeline_is_in_the_editors_schema() {
-    let schema = json_schema(&registry());
-    let validator = jsonschema::validator_for(&schema).expect("a schema of draft 7");
-    for file in shipped().into_iter().chain(scenarios()) {
-        let text = fs::read_to_string(&file).unwrap();
-        let value: Value = serde_yaml::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-        let errors: Vec<String> =
-            validator.iter_errors(&value).map(|e| format!("{} at {}", e, e.instance_path())).collect();
-        assert!(errors.is_empty(), "{}:\n{}", file.display(), errors.join("\n"));
-        let text = text.replacen("sources:", "surces:", 1);
-        assert!(!validator.is_valid(&serde_yaml::from_str::<Value>(&text).unwrap()), "a misspelt key is no error");
     }
 }

@@ -72,6 +72,7 @@ impl<'a> Planner<'a> {
     ) -> Option<()> {
         let path = format!("transforms.{}.dedup", id.value);
         let input = self.port(from, &format!("{path}.from"))?;
+        self.not_revised(&from.value, from.span, &format!("{path}.from"), "a dedup would keep the first of them")?;
         let columns = self.key_columns(key, &input, &from.value, &format!("{path}.key"))?;
         let horizon = self.horizon(&input.sources);
         self.description.say(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use millstream_core::refusal;
 use millstream_runtime::graph::{MakeOperator, Node, NodeKind, Port, PortRef, Routing, Stage};
 use millstream_spec::model::{SqlText, Transform};
-use millstream_spec::{Spanned, codes};
+use millstream_spec::{Span, Spanned, codes};
 use millstream_sql::{Catalog, Emit, PlannedQuery, QueryKind, StageContext};
 
 use crate::planner::Planner;
@@ -50,13 +50,16 @@ impl<'a> Planner<'a> {
         }
         if planned.kind() == QueryKind::Windowed {
             self.timeless(text, &planned, &path);
+            for input in planned.inputs() {
+                let span = stream_span(text, input);
+                self.not_revised(input, span, &path, "a window would count each of them")?;
+            }
         }
         self.add_query(id, planned)
     }
 
     /// Says so where rows without an event time go into a window: their arrival would decide what is late.
     fn timeless(&mut self, text: &'a Spanned<SqlText>, query: &PlannedQuery, path: &str) {
-        let ranges = millstream_sql::streams(&text.value.text);
         for input in query.inputs() {
             let Some(port) = self.ports.get(input) else { continue };
             let timeless = port
@@ -65,13 +68,26 @@ impl<'a> Planner<'a> {
                 .filter_map(|s| self.nodes.get(*s))
                 .find(|node| matches!(&node.kind, NodeKind::Source(source) if source.event_time.is_none()));
             let Some(source) = timeless.map(|node| node.id.clone()) else { continue };
-            let range = ranges.iter().find(|(name, _)| name == input).and_then(|(_, range)| range.clone());
-            let span = range.map_or(text.span, |r| text.value.locate(r));
+            let span = stream_span(text, input);
             let message = format!("rows of `{source}` have no event time, and a window needs one");
             let finding = self.warn(codes::NO_EVENT_TIME, span, path, message);
             finding.label = Some("the time of arrival decides what is late here".to_owned());
             finding.help = Some(format!("add `event_time: {{ column: .. }}` to the source `{source}`"));
         }
+    }
+
+    /// Whether a port gives each result once; a finding where it may give a later one for an earlier one, which only
+    /// sinks can replace.
+    pub(crate) fn not_revised(&mut self, name: &str, span: Span, path: &str, why: &str) -> Option<()> {
+        if !self.ports.get(name).is_some_and(|p| p.revised) {
+            return Some(());
+        }
+        let message = format!("results of `{name}` can be revised, and {why}");
+        let finding = self.find(codes::REVISED_INTO_APPEND, span, path, message);
+        finding.help = Some(format!(
+            "read what `{name}` reads; or let nothing be revised: no `early`, no `allowed_lateness`, no `late_after` at the sources"
+        ));
+        None
     }
 
     fn catalog(&self) -> Catalog {
@@ -128,6 +144,12 @@ impl<'a> Planner<'a> {
         self.add(Node { id: id.value.clone(), kind, inputs, ports, sources }, infos);
         Some(())
     }
+}
+
+/// Where a query names a stream.
+fn stream_span(text: &Spanned<SqlText>, stream: &str) -> Span {
+    let range = millstream_sql::streams(&text.value.text).into_iter().find(|(name, _)| name == stream);
+    range.and_then(|(_, range)| range).map_or(text.span, |r| text.value.locate(r))
 }
 
 /// The distinct members of several lists, in order.

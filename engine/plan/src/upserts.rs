@@ -46,7 +46,10 @@ impl<'a> Planner<'a> {
         let (table_id, table) = self.table(id, into, &path)?;
         let mut inputs = Vec::new();
         for (from, _) in set {
-            inputs.push(self.port(from, &format!("{path}.set.{}", from.value)));
+            let path = format!("{path}.set.{}", from.value);
+            let port = self.port(from, &path);
+            let once = self.not_revised(&from.value, from.span, &path, "merging does not know the later ones");
+            inputs.push(once.and(port));
         }
         let inputs: Vec<PortInfo> = inputs.into_iter().collect::<Option<_>>()?;
         let mut columns = Columns { fields: Vec::new(), owners: Vec::new() };
