@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::args::DocsArgs;
 use crate::exit::Failure;
+use crate::grid::wrap;
 use crate::{list, registry, terminal};
 
 /// Columns of a page.
@@ -194,19 +195,4 @@ fn sample(name: &str, schema: &Value, root: &Value) -> String {
         _ if name == "path" => "out/data".to_owned(),
         _ => format!("\"{name}\""),
     }
-}
-
-/// Words in lines of at most `width` characters.
-fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
 }

@@ -12,16 +12,20 @@ use serde_json::{Value, json};
 
 use crate::args::{ExplainArgs, GraphFormat};
 use crate::exit::Failure;
+use crate::grid::wrap;
 use crate::load::{self, Loaded, Purpose};
 use crate::stage::Names;
 use crate::{registry, terminal};
+
+/// Columns of a page.
+const PAGE: usize = 90;
 
 /// Runs the command.
 pub(crate) fn execute(args: &ExplainArgs) -> Result<(), Failure> {
     let registry = registry::registry();
     let loaded = load::load(&args.file.file, &args.file.reading, Purpose::Looking, &registry)?;
-    load::print(&loaded);
     if loaded.has_errors() {
+        load::print(&loaded);
         terminal::note(&format!("{}\n", load::tally(&[&loaded])));
         return Err(Failure::silent(Failure::FILE));
     }
@@ -112,7 +116,9 @@ impl Drawing<'_> {
                 let to = if readers.is_empty() { terminal::dim("nobody") } else { readers.join(", ") };
                 out.push_str(&format!("  {} {name} → {to}\n", terminal::green("▸")));
                 if !refused && !readers.is_empty() {
-                    out.push_str(&format!("      {}\n", terminal::dim(&columns(&schema))));
+                    for line in wrap(&columns(&schema), PAGE) {
+                        out.push_str(&format!("      {}\n", terminal::dim(&line)));
+                    }
                 }
             }
         }

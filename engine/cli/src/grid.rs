@@ -72,6 +72,19 @@ impl Grid {
         }
         out
     }
+    /// As text, a column per line and an empty line behind each row.
+    pub(crate) fn render_down(&self) -> String {
+        let width = self.columns.iter().map(|c| measure_text_width(&c.name)).max().unwrap_or(0);
+        let mut out = String::new();
+        for row in &self.rows {
+            for (column, cell) in self.columns.iter().zip(row) {
+                let name = pad_str(&column.name, width, Alignment::Left, None).into_owned();
+                out.push_str(&format!("  {}  {cell}\n", terminal::dim(&name)));
+            }
+            out.push('\n');
+        }
+        out
+    }
     fn line(&self, cells: &[String], widths: &[usize]) -> String {
         let mut line = String::new();
         for ((cell, column), width) in cells.iter().zip(&self.columns).zip(widths) {
@@ -83,6 +96,21 @@ impl Grid {
         line.push('\n');
         line
     }
+}
+
+/// Words in lines of at most `width` characters.
+pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 #[cfg(test)]

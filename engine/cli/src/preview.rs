@@ -14,8 +14,8 @@ use crate::{load, number, registry, rows, run, terminal};
 
 /// Time between two looks at what has come.
 const LOOK: Duration = Duration::from_millis(10);
-/// Bytes in flight: a preview need not be far ahead of itself.
-const IN_FLIGHT: u64 = 1 << 20;
+/// Bytes in flight: a preview need not be far ahead of itself, but two streams may have to meet.
+const IN_FLIGHT: u64 = 8 << 20;
 /// How long nothing comes before that is said.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -33,7 +33,10 @@ pub(crate) fn execute(args: &PreviewArgs) -> Result<(), Failure> {
     let id = capture(&mut graph, &args.port, at, stage.capturing());
     let id = id.ok_or_else(|| Failure::new(Failure::RUNNING, "the port cannot be read"))?;
     let schema = graph.nodes.get(at.node).and_then(|n| n.ports.get(at.port)).map(|p| p.schema.clone());
-    let found = run::runtime()?.block_on(watch(graph, &stage, &id, args))?;
+    let runtime = run::runtime()?;
+    let found = runtime.block_on(watch(graph, &stage, &id, args))?;
+    // What still runs writes nothing that anybody will read.
+    runtime.shutdown_background();
     let schema = schema.ok_or_else(|| Failure::new(Failure::RUNNING, "the port cannot be read"))?;
     let empty = rows::visible(&RecordBatch::new_empty(schema))?;
     terminal::out(&rows::text(&empty.schema(), &found, args.format)?);
@@ -73,7 +76,7 @@ async fn watch(graph: Graph, stage: &Stage, id: &str, args: &PreviewArgs) -> Res
         tokio::select! {
             result = &mut ended => {
                 result?;
-                break;
+                return first(stage, id, wanted);
             }
             _ = tokio::signal::ctrl_c() => break,
             now = look.tick() => {
@@ -90,7 +93,13 @@ async fn watch(graph: Graph, stage: &Stage, id: &str, args: &PreviewArgs) -> Res
         }
     }
     handle.stop();
-    let mut left = wanted;
+    // Connectors close what they have opened; who does not want to wait for that need not.
+    let _ = tokio::time::timeout(PATIENCE, ended).await;
+    first(stage, id, wanted)
+}
+
+/// The first rows captured.
+fn first(stage: &Stage, id: &str, mut left: usize) -> Result<Vec<RecordBatch>, Failure> {
     let mut found = Vec::new();
     for batch in stage.captured(id) {
         let batch = rows::visible(&batch.slice(0, left.min(batch.num_rows())))?;

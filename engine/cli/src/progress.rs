@@ -65,8 +65,14 @@ impl View {
         let micros = newest.0.checked_sub(watermark.0)?;
         Some(Duration::from_micros(u64::try_from(micros).unwrap_or(0)))
     }
+    /// Everything there is has been read.
+    fn all_read(&self) -> bool {
+        self.splits.1 > 0 && self.splits.0 == self.splits.1 && self.total > 0
+    }
     fn done(&self) -> Option<f64> {
-        (self.total > 0).then(|| (self.read as f64 / self.total as f64).min(1.0))
+        // Sizes of splits may be estimates.
+        let share = || (self.read as f64 / self.total as f64).min(0.99);
+        (self.total > 0).then(|| if self.all_read() { 1.0 } else { share() })
     }
     fn left(&self, elapsed: Duration) -> Option<Duration> {
         let done = self.done().filter(|d| *d > 0.01)?;
@@ -109,8 +115,12 @@ impl Progress {
         let elapsed = now.duration_since(self.began);
         let mut lines = vec![self.bar(view, elapsed)];
         let time = view.event_time.map_or_else(|| "-".to_owned(), moment);
-        let lag = view.lag().map_or_else(|| "-".to_owned(), number::duration);
-        lines.push(format!("  event time {time}   watermark {lag} behind"));
+        let watermark = match (view.lag(), view.all_read()) {
+            (_, true) => "complete".to_owned(),
+            (Some(lag), _) => format!("{} behind", number::duration(lag)),
+            (None, _) => "not yet".to_owned(),
+        };
+        lines.push(format!("  event time {time}   watermark {watermark}"));
         lines.push(format!(
             "  refused {}   open windows {}   state {} ({} keys)   in flight {}",
             number::count(view.refused),
@@ -134,8 +144,15 @@ impl Progress {
         };
         let full = ((done * BAR as f64) as usize).min(BAR);
         let bar = format!("{}{}", "━".repeat(full), "─".repeat(BAR - full));
-        let left = left.map(|l| format!(", {} left", number::duration(l))).unwrap_or_default();
-        let of = format!("{} of {}", number::bytes(view.read), number::bytes(view.total));
+        let left = match left {
+            _ if view.all_read() => ", all read: finishing what is in flight".to_owned(),
+            Some(left) => format!(", {} left", number::duration(left)),
+            None => String::new(),
+        };
+        let of = match view.all_read() {
+            true => number::bytes(view.read),
+            false => format!("{} of {}", number::bytes(view.read), number::bytes(view.total)),
+        };
         format!("  {bar} {:>3.0}%  {of}   {rows}{left}", done * 100.0)
     }
 
@@ -145,8 +162,10 @@ impl Progress {
             format!("{} rows", number::count(view.rows)),
             format!("{}/s", number::rate(self.rate)),
         ];
-        if let Some(done) = view.done() {
-            parts.push(format!("{:.0}% read", done * 100.0));
+        match view.done() {
+            Some(_) if view.all_read() => parts.push("all read, finishing what is in flight".to_owned()),
+            Some(done) => parts.push(format!("{:.0}% read", done * 100.0)),
+            None => {}
         }
         if let Some(time) = view.event_time {
             parts.push(format!("event time {}", moment(time)));

@@ -44,7 +44,8 @@ fn table(schema: &SchemaRef, batches: &[RecordBatch]) -> String {
             grid.row(batch.columns().iter().map(|c| cell(c, row)).collect());
         }
     }
-    grid.render()
+    // Where a person would see lines that wrap, each row gets lines of its own.
+    if terminal::is_shown() && grid.width() > terminal::width() { grid.render_down() } else { grid.render() }
 }
 
 /// A value as people read it; a null is a dim dash.

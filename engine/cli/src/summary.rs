@@ -205,7 +205,7 @@ fn next(args: &RunArgs, loaded: &Loaded, graph: &Graph) {
     lines.push((format!("millstream explain {file}{profile}"), "what each node does and guarantees"));
     lines.push((format!("millstream check {file}"), "finds mistakes after an edit"));
     for (command, what) in lines {
-        terminal::line(&format!("  {command}   {}", terminal::dim(what)));
+        terminal::line(&format!("  {}\n      {command}", terminal::dim(what)));
     }
 }
 

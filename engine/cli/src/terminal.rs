@@ -38,6 +38,11 @@ pub(crate) fn is_live() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|v| v != "dumb")
 }
 
+/// Whether results go to a terminal.
+pub(crate) fn is_shown() -> bool {
+    std::io::stdout().is_terminal()
+}
+
 /// Columns of the terminal results are printed on; 100 where there is none.
 pub(crate) fn width() -> usize {
     Term::stdout().size_checked().map_or(100, |(_, columns)| usize::from(columns).clamp(60, 200))

@@ -30,6 +30,7 @@ pub(super) fn print(loaded: &Loaded, outcome: &Outcome) {
     for problem in &outcome.problems {
         print_problem(loaded, problem);
     }
+    terminal::line("");
 }
 
 fn print_problem(loaded: &Loaded, problem: &Problem) {
@@ -44,7 +45,6 @@ fn print_problem(loaded: &Loaded, problem: &Problem) {
     if let Some(help) = &problem.help {
         terminal::line(&format!("    = help: {help}"));
     }
-    terminal::line("");
 }
 
 fn table(difference: &Difference) -> String {
