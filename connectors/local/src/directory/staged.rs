@@ -46,10 +46,10 @@ impl StagedFile {
         let folder = path.parent().unwrap_or(Path::new("."));
         let mut attempts = 0;
         let file = loop {
-            fs::create_dir_all(folder).map_err(|e| io_error("create", folder, e))?;
-            match File::create(&path) {
-                // Another worker that has just committed may have tidied the folder away in between.
-                Err(e) if e.kind() == io::ErrorKind::NotFound && attempts < 10 => attempts += 1,
+            match fs::create_dir_all(folder).and_then(|()| File::create(&path)) {
+                // Another sink or worker that has just committed may have tidied a folder away in between: it is
+                // missing now, or was there when it was made and not any more when it was looked at.
+                Err(e) if tidied_away(&e) && attempts < 100 => attempts += 1,
                 file => break file.map_err(|e| io_error("create", &path, e))?,
             }
         };
@@ -131,6 +131,10 @@ impl Complete {
     }
 }
 
+fn tidied_away(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists)
+}
+
 /// Removes what earlier starts of a sink have left unfinished: files in its staging folder of other generations.
 pub(crate) fn remove_abandoned(staging: &Path, generation: &str) {
     let Ok(entries) = fs::read_dir(staging) else { return };
@@ -162,6 +166,29 @@ mod tests {
 
     use super::*;
     use crate::conformance::every_type;
+
+    /// Sinks that share a root tidy and create the same folders.
+    #[test]
+    fn folders_that_others_tidy_away_are_made_again() {
+        let root = tempfile::tempdir().unwrap();
+        let rows = every_type(0, 1);
+        std::thread::scope(|scope| {
+            for sink in 0..4 {
+                let (root, schema) = (root.path(), rows.schema());
+                scope.spawn(move || {
+                    let staging = root.join(STAGING).join("p").join(format!("sink-{sink}"));
+                    for n in 0..200 {
+                        let encoder = encoder(RecordFormat::Json, &schema, &EncodeOptions::default()).unwrap();
+                        let path = staging.join(format!("{n}"));
+                        let mut file = StagedFile::create(path, encoder, Compression::None).unwrap();
+                        file.complete(false).unwrap().publish(&root.join(format!("{sink}/{n}")), false).unwrap();
+                        tidy(&staging);
+                    }
+                });
+            }
+        });
+        assert!(!root.path().join(STAGING).exists());
+    }
 
     #[test]
     fn a_full_disk_costs_no_row_and_bounds_memory() {
