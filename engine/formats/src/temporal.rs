@@ -102,7 +102,7 @@ enum Format {
 impl Format {
     fn parse(format: &str) -> Result<Self, String> {
         match format {
-            "epoch_s" => Ok(Self::Epoch(6)),
+            "epoch_s" | "%s" => Ok(Self::Epoch(6)),
             "epoch_ms" => Ok(Self::Epoch(3)),
             "epoch_us" => Ok(Self::Epoch(0)),
             _ => strftime_items(format).map(|items| Self::Strftime { layout: Layout::new(&items), items }),
