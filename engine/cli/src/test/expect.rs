@@ -224,9 +224,9 @@ fn one(expected: &Expected, schemas: &[SchemaRef], rows: &[Row], formats: &Forma
 fn pair(fits: &[Vec<bool>], rows: usize) -> Vec<Option<usize>> {
     fn place(want: usize, fits: &[Vec<bool>], seen: &mut [bool], taken: &mut [Option<usize>]) -> bool {
         for row in 0..taken.len() {
+            // A row that does not fit this one may still be tried for another.
             let fit = fits.get(want).and_then(|f| f.get(row)).copied().unwrap_or(false);
-            let fresh = seen.get_mut(row).is_some_and(|s| !std::mem::replace(s, true));
-            if !fit || !fresh {
+            if !fit || !seen.get_mut(row).is_some_and(|s| !std::mem::replace(s, true)) {
                 continue;
             }
             let holder = taken.get(row).copied().flatten();
@@ -289,6 +289,7 @@ mod tests {
         // The first expected row fits both; the second only the first one.
         assert_eq!(pair(&[vec![true, true], vec![true, false]], 2), [Some(1), Some(0)]);
         assert_eq!(pair(&[vec![true], vec![true]], 1), [Some(0), None]);
+        assert_eq!(pair(&[vec![true, false, true], vec![true, true, false], vec![true, false, false]], 3), [Some(2), Some(1), Some(0)]);
         assert_eq!(pair(&[], 2), []);
     }
 }
