@@ -289,7 +289,10 @@ mod tests {
         // The first expected row fits both; the second only the first one.
         assert_eq!(pair(&[vec![true, true], vec![true, false]], 2), [Some(1), Some(0)]);
         assert_eq!(pair(&[vec![true], vec![true]], 1), [Some(0), None]);
-        assert_eq!(pair(&[vec![true, false, true], vec![true, true, false], vec![true, false, false]], 3), [Some(2), Some(1), Some(0)]);
+        assert_eq!(
+            pair(&[vec![true, false, true], vec![true, true, false], vec![true, false, false]], 3),
+            [Some(2), Some(1), Some(0)]
+        );
         assert_eq!(pair(&[], 2), []);
     }
 }
