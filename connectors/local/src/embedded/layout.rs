@@ -42,8 +42,10 @@ pub(crate) fn ensure_table(connection: &Connection, path: &Path, schema: &TableS
             .map(|(name, sql)| if schema.key.contains(name) { format!("{sql} NOT NULL") } else { sql.clone() })
             .collect();
         let key: Vec<String> = schema.key.iter().map(|k| quoted(k)).collect();
+        // Not WITHOUT ROWID: rows then lie in the order they came, so that a put of random keys dirties a few full
+        // pages and small ones of the index, instead of a page per row. Measured: twice as fast, less log.
         let sql = format!(
-            "CREATE TABLE {} ({}, PRIMARY KEY ({})) WITHOUT ROWID",
+            "CREATE TABLE {} ({}, PRIMARY KEY ({}))",
             quoted(&schema.name),
             columns.join(", "),
             key.join(", ")
