@@ -44,12 +44,8 @@ pub(crate) fn ensure_table(connection: &Connection, path: &Path, schema: &TableS
         let key: Vec<String> = schema.key.iter().map(|k| quoted(k)).collect();
         // Not WITHOUT ROWID: rows then lie in the order they came, so that a put of random keys dirties a few full
         // pages and small ones of the index, instead of a page per row. Measured: twice as fast, less log.
-        let sql = format!(
-            "CREATE TABLE {} ({}, PRIMARY KEY ({}))",
-            quoted(&schema.name),
-            columns.join(", "),
-            key.join(", ")
-        );
+        let sql =
+            format!("CREATE TABLE {} ({}, PRIMARY KEY ({}))", quoted(&schema.name), columns.join(", "), key.join(", "));
         return connection.execute_batch(&sql).map_err(failed);
     }
     let mut key: Vec<&Existing> = found.iter().filter(|c| c.key > 0).collect();
