@@ -69,6 +69,8 @@ pub enum PutOutcome {
     Refused(String),
     /// This row did not get through this time; the reason.
     Retry(String),
+    /// This row was tried for as long as the pipeline file allows; said by the runtime, never by a store.
+    GivenUp(String),
 }
 
 /// Keyed rows with versions. Several workers share one store; keys never overlap between them.

@@ -35,7 +35,7 @@ impl Compressor {
     pub fn new(compression: Compression) -> Result<Self> {
         let stream = match compression {
             Compression::None => Stream::None(Vec::new()),
-            Compression::Gzip => Stream::Gzip(GzEncoder::new(Vec::new(), flate2::Compression::default())),
+            Compression::Gzip => Stream::Gzip(GzEncoder::new(Vec::new(), flate2::Compression::fast())),
             Compression::Zstd => {
                 Stream::Zstd(zstd::stream::write::Encoder::new(Vec::new(), ZSTD_LEVEL).map_err(failed)?)
             }

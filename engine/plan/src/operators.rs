@@ -24,8 +24,8 @@ impl<'a> Planner<'a> {
         rules: &'a OrderedMap<Rule>,
     ) -> Option<()> {
         let path = format!("transforms.{}.validate", id.value);
-        let input = self.port(from, &format!("{path}.from"));
-        let input = input?;
+        let input = self.port(from, &format!("{path}.from"))?;
+        self.not_revised(&from.value, from.span, &format!("{path}.from"), "a rule would judge each of them")?;
         let mut planned = Vec::new();
         for (rule, Rule { check, reason }) in rules {
             let path = format!("{path}.rules.{}", rule.value);
@@ -96,6 +96,7 @@ impl<'a> Planner<'a> {
     ) -> Option<()> {
         let path = format!("transforms.{}.route", id.value);
         let input = self.port(from, &format!("{path}.from"))?;
+        self.not_revised(&from.value, from.span, &format!("{path}.from"), "each of them could go another way")?;
         let columns = self.key_columns(std::slice::from_ref(on), &input, &from.value, &format!("{path}.on"))?;
         let column = *columns.first()?;
         let values: Vec<String> = cases.iter().map(|(_, v)| v.value.clone()).collect();

@@ -62,6 +62,11 @@ impl<'a> Planner<'a> {
             })
             .collect();
         let connector = self.connector(bound);
+        if let Err(e) = millstream_formats::decoder(connector.record_format(), Arc::new(source.schema.clone())) {
+            self.find(codes::COLUMN_TYPE, source.read.span, &path, e.message().to_owned()).help =
+                Some("change the schema, or the `format` of the binding".to_owned());
+            return None;
+        }
         let options = SourceOptions {
             id: id.value.clone(),
             pipeline: self.pipeline.name.value.clone(),

@@ -35,8 +35,10 @@ impl<'a> Planner<'a> {
         let emit = transform.emit.unwrap_or_default();
         let sql_emit = Emit { early: emit.early, allowed_lateness: emit.allowed_lateness };
         let catalog = self.catalog();
-        let all: Vec<usize> = (0..self.nodes.len()).collect();
-        let planned = match millstream_sql::plan_query(&text.value.text, &catalog, &sql_emit, self.horizon(&all)) {
+        let read = millstream_sql::streams(&text.value.text);
+        let upstream = union(read.iter().filter_map(|(name, _)| self.ports.get(name)).map(|p| p.sources.as_slice()));
+        let horizon = self.horizon(&upstream);
+        let planned = match millstream_sql::plan_query(&text.value.text, &catalog, &sql_emit, horizon) {
             Ok(planned) => planned,
             Err(errors) => {
                 self.sql_findings(text, &path, errors);
@@ -50,9 +52,12 @@ impl<'a> Planner<'a> {
         }
         if planned.kind() == QueryKind::Windowed {
             self.timeless(text, &planned, &path);
+        }
+        if !planned.keeps_every_row() {
+            let filters = planned.kind() == QueryKind::Stateless;
+            let why = if filters { "a filter would judge each of them" } else { "this query would count each of them" };
             for input in planned.inputs() {
-                let span = stream_span(text, input);
-                self.not_revised(input, span, &path, "a window would count each of them")?;
+                self.not_revised(input, stream_span(text, input), &path, why)?;
             }
         }
         self.add_query(id, planned)

@@ -174,14 +174,9 @@ impl<'a> Planner<'a> {
             let latest_by = match &spec.latest_by {
                 None => None,
                 Some(name) => {
-                    match self.key_columns(std::slice::from_ref(name), input, &from.value, &format!("{path}.latest_by"))
-                    {
-                        Some(found) => found.first().copied(),
-                        None => {
-                            failed = true;
-                            None
-                        }
-                    }
+                    let found = self.ordering_column(name, &from.value, input, &format!("{path}.latest_by"));
+                    failed |= found.is_none();
+                    found
                 }
             };
             specs.push(InputSpec { columns: mapped, key: key.clone(), latest_by, write_nulls: spec.write_nulls });
@@ -243,6 +238,22 @@ impl<'a> Planner<'a> {
         None
     }
 
+    /// A column whose greater value wins.
+    fn ordering_column(&mut self, name: &Spanned<String>, stream: &str, input: &PortInfo, path: &str) -> Option<usize> {
+        let column = self.set_source(name, stream, input, path)?;
+        let fits = match input.schema.field(column).data_type() {
+            DataType::Int32 | DataType::Int64 | DataType::Float64 | DataType::Date32 | DataType::Timestamp(..) => true,
+            DataType::Decimal128(precision, _) => *precision <= 18,
+            _ => false,
+        };
+        if !fits {
+            let message = format!("`{}` has no order that `latest_by` can go by", name.value);
+            self.find(codes::COLUMN_TYPE, name.span, path, message).help =
+                Some("take a timestamp, a date or a number (a decimal of at most 18 digits)".to_owned());
+        }
+        fits.then_some(column)
+    }
+
     /// Whether the upsert at `path` has no statuses.
     fn statusless(&self, path: &str) -> bool {
         let id = path.split('.').nth(1).unwrap_or_default();
@@ -270,7 +281,7 @@ impl<'a> Planner<'a> {
                     continue;
                 }
             };
-            if !predicate.null_to_value_monotone() {
+            if !(predicate.null_to_value_monotone() && predicate.presence_only()) {
                 self.warn(
                     codes::STATUS_NOT_MONOTONE,
                     check.span,

@@ -126,8 +126,8 @@ fn refuse(to: &mut Delivered, delivery: &Delivery, what: &str, row: usize, reaso
     Ok(())
 }
 
-/// Puts rows to a table until every one has a final outcome. Rows given up come back as `Refused`; so do rows
-/// that `bad_row` routes.
+/// Puts rows to a table until every one has a final outcome. Rows that an outage outlasted come back as
+/// `GivenUp`.
 pub(crate) async fn put(
     store: &dyn TableStore,
     rows: &TableRows,
@@ -174,7 +174,7 @@ pub(crate) async fn put(
                 return Err(attempts.unavailable(what, &why));
             }
             let reason = attempts.unavailable(what, &why).to_string();
-            left.iter().for_each(|row| set(&mut finals, *row, PutOutcome::Refused(reason.clone())));
+            left.iter().for_each(|row| set(&mut finals, *row, PutOutcome::GivenUp(reason.clone())));
             return Ok(finals.into_iter().flatten().collect());
         }
     }

@@ -292,20 +292,17 @@ fn gave(ctx: &WorkerContext, place: Place, port: usize, rows: usize) {
 }
 
 /// Adds an operator's counts to its node's. The stages of a node share one line of the ledger: the first says what
-/// became of the input, the last what was produced.
+/// became of the input, any what it produced for the outside.
 fn account(ctx: &WorkerContext, place: Place, taken: Option<(usize, usize)>, out: &Output) {
     let Some(m) = ctx.shared.metrics.node(place.node) else { return };
     let mut counts = Counts::default();
     if place.first {
         counts = out.counts;
-        counts.produced = 0;
         if let Some((port, rows)) = taken {
             counts.input = rows as u64;
             m.took(port, rows);
         }
     }
-    if place.last {
-        counts.produced = out.counts.produced;
-    }
+    counts.produced = out.counts.produced;
     m.add(counts);
 }

@@ -64,6 +64,9 @@ pub(crate) fn host<'s>(
 ) -> Result<(Vec<Batches<'s>>, Controls<'s>)> {
     let graph_node = ctx.shared.graph.nodes.get(node).ok_or_else(|| Error::bug("no such node"))?;
     let splits = ctx.shared.opened.sources.get(&node).ok_or_else(|| Error::bug("a source was not opened"))?.clone();
+    let bounded = splits.bounded();
+    // Before the builder: timely panics where one is dropped unbuilt.
+    let worker = SourceWorker::new(graph_node, source, splits.ordered() || !bounded)?;
     let mut builder = OperatorBuilder::new(graph_node.id.clone(), scope);
     let mut control = builder.new_input(clock, Pipeline);
     let (outputs, streams): (Vec<_>, Vec<_>) = graph_node
@@ -76,11 +79,10 @@ pub(crate) fn host<'s>(
     let address = builder.operator_info().address;
     let (channel, from_readers) = mpsc::channel(2 * OPEN_SPLITS);
     let sync = Arc::new(scope.worker().sync_activator_for(address.to_vec()));
-    let bounded = splits.bounded();
     let mut host = SourceHost {
         node,
         ctx: ctx.clone(),
-        worker: SourceWorker::new(graph_node, source, splits.ordered() || !bounded)?,
+        worker,
         bounded,
         idle_after: source.event_time.as_ref().map_or(30_000_000, |e| micros(e.idle_after) as u64),
         splits,

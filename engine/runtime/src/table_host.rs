@@ -71,6 +71,8 @@ pub(crate) fn host<'s>(
 ) -> Result<Vec<Batches<'s>>> {
     let ports = ctx.shared.graph.nodes.get(node).map_or(1, |n| n.ports.len());
     let store = ctx.shared.opened.tables.get(&node).ok_or_else(|| Error::bug("a table was not opened"))?.clone();
+    // Before the builder: timely panics where one is dropped unbuilt.
+    let upsert = (spec.make)()?;
     let mut builder = OperatorBuilder::new(ctx.node_id(node), scope);
     let inputs = inputs
         .into_iter()
@@ -95,7 +97,7 @@ pub(crate) fn host<'s>(
     };
     ctx.shared.tokio.spawn(writer.run());
     let mut host = TableHost {
-        upsert: (spec.make)()?,
+        upsert,
         inputs,
         control,
         outputs,
@@ -248,7 +250,8 @@ impl TableHost {
             match outcome {
                 PutOutcome::Written => counts.out += 1,
                 PutOutcome::Stale(_) => counts.merged += 1,
-                PutOutcome::Refused(_) | PutOutcome::Retry(_) => {
+                PutOutcome::GivenUp(_) | PutOutcome::Retry(_) => counts.failed += 1,
+                PutOutcome::Refused(_) => {
                     counts.failed += 1;
                     if self.drops_bad_rows {
                         counts.dropped += 1;

@@ -104,6 +104,7 @@ impl Upsert {
                 }
                 PutOutcome::Stale(stored) => stale.push((*slot, *stored)),
                 PutOutcome::Refused(reason) => refusals.push(self.refuse(&rows, row, "refused", &reason)?),
+                PutOutcome::GivenUp(reason) => refusals.push(self.refuse(&rows, row, "unavailable", &reason)?),
                 PutOutcome::Retry(_) => self.mark_dirty(*slot),
             }
         }

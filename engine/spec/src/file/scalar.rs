@@ -179,11 +179,15 @@ impl Grammar for TimeFormat {
     type Value = String;
     const FORMAT: &'static str = "time-format";
     const EXPECTED: &'static str = "a time format such as `%Y-%m-%d %H:%M:%S`";
-    const EXAMPLES: &'static [&'static str] = &["%Y-%m-%d %H:%M:%S", "%d-%m-%Y %H:%M", "%s"];
+    const EXAMPLES: &'static [&'static str] = &["%Y-%m-%d %H:%M:%S", "%d-%m-%Y %H:%M", "epoch_ms"];
 
     fn parse(text: &str) -> Result<String, Misread> {
+        // Numbers since 1970: words, because strftime knows only seconds and only text.
+        if matches!(text, "epoch_s" | "epoch_ms" | "epoch_us") {
+            return Ok(text.to_owned());
+        }
         let items: Vec<Item<'_>> = StrftimeItems::new(text).collect();
-        let help = "strftime: %Y %m %d %H %M %S %.f %z, %s for epoch seconds; the letters are those of chrono";
+        let help = "strftime: %Y %m %d %H %M %S %.f %z; or epoch_s, epoch_ms, epoch_us for numbers since 1970";
         if items.iter().any(|item| matches!(item, Item::Error)) {
             return Err(Misread::new(codes::BAD_TIME_FORMAT, format!("`{text}` is not a time format"), help));
         }
@@ -325,6 +329,7 @@ mod tests {
             assert!(RecordPath::parse(bad).is_err(), "{bad}");
         }
         assert!(TimeFormat::parse("%Y-%m-%d").is_ok());
+        assert!(TimeFormat::parse("epoch_ms").is_ok());
         assert!(TimeFormat::parse("%Q").is_err());
         assert!(TimeFormat::parse("yyyy-MM-dd").is_err());
         assert_eq!(instant("2024-05-26"), instant("2024-05-26T02:00:00+02:00"));
