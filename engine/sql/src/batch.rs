@@ -71,9 +71,11 @@ pub(crate) fn fill_plan(plan: &LogicalPlan, rows: &BTreeMap<String, RecordBatch>
 
 /// Runs a plan; at least one batch, possibly empty, so that the schema is known.
 pub(crate) async fn execute(plan: LogicalPlan) -> DfResult<Vec<RecordBatch>> {
-    let physical = session::state().create_physical_plan(&plan).await?;
+    let mut state = session::state().clone();
+    state.mark_start_execution();
+    let physical = state.create_physical_plan(&plan).await?;
     let schema = physical.schema();
-    let mut batches = collect(physical, session::state().task_ctx()).await?;
+    let mut batches = collect(physical, state.task_ctx()).await?;
     batches.retain(|b| b.num_rows() > 0);
     if batches.is_empty() {
         batches.push(RecordBatch::new_empty(schema));

@@ -16,7 +16,7 @@ use millstream_core::{Batch, Error, ErrorKind, Result, Watermark};
 
 use crate::batch::execute;
 use crate::hidden::View;
-use crate::output::Finish;
+use crate::output::{Finish, fit};
 use crate::query::port;
 
 /// What the operator needs to know of the query.
@@ -72,7 +72,8 @@ impl Bounded {
     fn finish(&self, rows: &RecordBatch) -> Result<RecordBatch> {
         let len = rows.num_rows();
         let times = |t: Option<i64>| -> ArrayRef { Arc::new(TimestampMicrosecondArray::from(vec![t; len])) };
-        let mut columns = rows.columns().to_vec();
+        let fields = self.plan.finish.schema().fields();
+        let mut columns = rows.columns().iter().zip(fields).map(fit).collect::<Result<Vec<_>>>()?;
         columns.push(times(Some(self.arrived_at.unwrap_or_default())));
         columns.push(times(self.event_time));
         columns.push(new_null_array(&DataType::Utf8, len));
@@ -112,7 +113,9 @@ impl Operator for Bounded {
     }
 
     fn on_watermark(&mut self, watermark: Watermark, out: &mut Output) -> Result<()> {
-        if !watermark.is_complete() {
+        // All rows come to one worker; the others have nothing to run the query over. Where no row came at all, no
+        // worker gives a result.
+        if !watermark.is_complete() || self.arrived_at.is_none() {
             return Ok(());
         }
         for rows in self.run()? {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, Span};
+use datafusion::common::{DFSchema, ScalarValue, Span};
 use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::{Aggregate as AggregateNode, Expr, ExprSchemable, LogicalPlan, Operator};
 
@@ -14,7 +14,9 @@ use crate::logical::Logical;
 use crate::types::describe;
 
 /// The most digits of a decimal.
-const DIGITS: u8 = 38;
+const DIGITS: i16 = 38;
+/// Digits that a sum must have left beside those of what it adds up: a thousand rows of the greatest value.
+const SPARE: i16 = 3;
 
 /// The bytes of the columns an expression uses.
 fn place(expr: &Expr, logical: &Logical<'_>) -> Option<Range<usize>> {
@@ -29,7 +31,7 @@ fn place(expr: &Expr, logical: &Logical<'_>) -> Option<Range<usize>> {
     own.or_else(|| expr.column_refs().into_iter().find_map(|c| logical.names.identifier_at(&c.name)))
 }
 
-/// Sums and products of decimals that need more than 38 digits.
+/// Sums and products of decimals that do not fit 38 digits.
 pub(crate) fn decimal_overflows(logical: &Logical<'_>) -> Vec<SqlError> {
     let mut found = Vec::new();
     let _ = logical.plan.apply_with_subqueries(|node| {
@@ -52,26 +54,22 @@ fn decimal_overflow(expr: &Expr, schema: &DFSchema, logical: &Logical<'_>) -> Op
     match expr {
         Expr::AggregateFunction(call) if matches!(call.func.name(), "sum" | "avg") => {
             let arg = call.params.args.first()?;
-            let DataType::Decimal128(p, s) = arg.get_type(schema).ok()? else { return None };
-            let digits = p.saturating_add(10);
-            if digits <= DIGITS {
+            let DataType::Decimal128(_, s) = arg.get_type(schema).ok()? else { return None };
+            let digits = Digits::of(arg, schema)?.total();
+            if digits + SPARE <= DIGITS {
                 return None;
             }
             let range = logical.names.call_at(call.func.name(), place(arg, logical).as_ref());
-            let fits = DIGITS - 10;
-            let message = format!(
-                "{} over decimal({p},{s}) needs {digits} digits, a decimal has at most {DIGITS}",
-                call.func.name()
-            );
-            Some(
-                SqlError::new(SqlErrorKind::DecimalOverflow, message)
-                    .at(range.or_else(|| place(arg, logical)))
-                    .help(format!("CAST(.. AS DECIMAL({fits}, {})) before it", s.min(fits.cast_signed()))),
-            )
+            let fits = 28;
+            let name = call.func.name();
+            let message =
+                format!("{name} over decimals of {digits} digits does not fit the {DIGITS} digits of a decimal");
+            let help = format!("CAST(.. AS DECIMAL({fits}, {})) before it", s.min(fits));
+            let error = SqlError::new(SqlErrorKind::DecimalOverflow, message).help(help);
+            Some(error.at(range.or_else(|| place(arg, logical))))
         }
         Expr::BinaryExpr(b) if b.op == Operator::Multiply => {
-            let (left, right) = (digits(&b.left, schema)?, digits(&b.right, schema)?);
-            let digits = left.saturating_add(right).saturating_add(1);
+            let digits = Digits::of(expr, schema)?.total();
             let decimal = matches!(expr.get_type(schema), Ok(DataType::Decimal128(..) | DataType::Decimal256(..)));
             (decimal && digits > DIGITS).then(|| {
                 let message = format!("this product of decimals needs {digits} digits, a decimal has at most {DIGITS}");
@@ -84,27 +82,70 @@ fn decimal_overflow(expr: &Expr, schema: &DFSchema, logical: &Logical<'_>) -> Op
     }
 }
 
-/// How many digits a factor can have: what stands under a coercion, not what it was coerced to.
-fn digits(expr: &Expr, schema: &DFSchema) -> Option<u8> {
-    let of = |t: &DataType| match t {
-        DataType::Int8 | DataType::UInt8 => Some(3),
-        DataType::Int16 | DataType::UInt16 => Some(5),
-        DataType::Int32 | DataType::UInt32 => Some(10),
-        DataType::Int64 => Some(19),
-        DataType::UInt64 => Some(20),
-        DataType::Decimal128(p, _) | DataType::Decimal256(p, _) => Some(*p),
-        _ => None,
-    };
-    match expr {
-        Expr::Literal(value, _) => {
-            let digits = value.to_string().chars().filter(char::is_ascii_digit).count();
-            u8::try_from(digits).ok()
+/// How many digits a number can have. Types say more than that: a literal 2 beside a decimal is coerced to one of 20
+/// digits, and a product has as many as both factors' types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Digits {
+    /// Before the point.
+    whole: i16,
+    /// Behind it.
+    scale: i16,
+}
+
+impl Digits {
+    fn total(self) -> i16 {
+        self.whole + self.scale.max(0)
+    }
+
+    fn of_type(data_type: &DataType) -> Option<Self> {
+        let (whole, scale) = match data_type {
+            DataType::Int8 | DataType::UInt8 => (3, 0),
+            DataType::Int16 | DataType::UInt16 => (5, 0),
+            DataType::Int32 | DataType::UInt32 => (10, 0),
+            DataType::Int64 => (19, 0),
+            DataType::UInt64 => (20, 0),
+            DataType::Decimal128(p, s) | DataType::Decimal256(p, s) => (i16::from(*p) - i16::from(*s), i16::from(*s)),
+            _ => return None,
+        };
+        Some(Self { whole, scale })
+    }
+
+    fn of(expr: &Expr, schema: &DFSchema) -> Option<Self> {
+        match expr {
+            Expr::Alias(alias) => Self::of(&alias.expr, schema),
+            Expr::Negative(inner) => Self::of(inner, schema),
+            Expr::Literal(value, _) => Self::of_literal(value),
+            Expr::Cast(cast) => {
+                let own = Self::of_type(cast.field.data_type())?;
+                let under = Self::of(&cast.expr, schema).map_or(own.whole, |d| d.whole);
+                Some(Self { whole: own.whole.min(under), scale: own.scale })
+            }
+            Expr::BinaryExpr(b) => {
+                let both = || Some((Self::of(&b.left, schema)?, Self::of(&b.right, schema)?));
+                match b.op {
+                    Operator::Multiply => {
+                        both().map(|(l, r)| Self { whole: l.whole + r.whole, scale: l.scale + r.scale })
+                    }
+                    Operator::Plus | Operator::Minus => {
+                        both().map(|(l, r)| Self { whole: l.whole.max(r.whole) + 1, scale: l.scale.max(r.scale) })
+                    }
+                    _ => Self::of_type(&expr.get_type(schema).ok()?),
+                }
+            }
+            other => Self::of_type(&other.get_type(schema).ok()?),
         }
-        Expr::Cast(cast) => {
-            let own = of(&expr.get_type(schema).ok()?)?;
-            digits(&cast.expr, schema).map_or(Some(own), |under| Some(under.min(own)))
-        }
-        other => of(&other.get_type(schema).ok()?),
+    }
+
+    fn of_literal(value: &ScalarValue) -> Option<Self> {
+        let own = Self::of_type(&value.data_type())?;
+        let whole = match value {
+            ScalarValue::Decimal128(Some(v), _, s) => {
+                let digits = i16::try_from(v.unsigned_abs().checked_ilog10().map_or(1, |d| d + 1)).ok()?;
+                (digits - i16::from(*s)).max(0)
+            }
+            other => i16::try_from(other.to_string().trim_start_matches('-').len()).ok()?,
+        };
+        Some(Self { whole: own.whole.min(whole), scale: own.scale })
     }
 }
 

@@ -97,7 +97,7 @@ pub(crate) fn branches(plan: &LogicalPlan, streams: &Streams<'_>) -> Result<Vec<
         LogicalPlan::Projection(p) => over(&p.input, &|b| push_projection(b, p)),
         LogicalPlan::Filter(f) => over(&f.input, &|b| {
             b.chain.steps.push(Step::Filter(session::compile(&f.predicate, f.input.schema())?));
-            b.words.push(format!("filter: {}", f.predicate));
+            b.words.push(format!("filter: {}", words(&f.predicate)));
             Ok(())
         }),
         LogicalPlan::Unnest(u) => over(&u.input, &|b| push_unnest(b, u)),
@@ -163,6 +163,22 @@ pub(crate) fn column_index(expr: &Expr, input: &DFSchema) -> Option<usize> {
     }
 }
 
+/// An expression for people: literals without their types.
+pub(crate) fn words(expr: &Expr) -> String {
+    const TYPES: [&str; 6] = ["Int32(", "Int64(", "Float64(", "Utf8(", "Boolean(", "Decimal128("];
+    let text = unaliased(expr).to_string().replace("count(Int64(1))", "count(*)");
+    let mut text = text.replace("AS Decimal128(", "AS DECIMAL(").replace("AS Utf8", "AS VARCHAR");
+    for literal in TYPES {
+        while let Some((head, rest)) = text.split_once(literal) {
+            let Some((value, tail)) = rest.split_once(')') else { break };
+            let value = if literal == "Decimal128(" { value.split(',').next().unwrap_or(value) } else { value };
+            let value = value.replace('"', "'");
+            text = format!("{head}{value}{tail}");
+        }
+    }
+    text
+}
+
 fn push_projection(branch: &mut Branch, projection: &Projection) -> DfResult<()> {
     let input = projection.input.schema();
     let (step, words) =
@@ -189,21 +205,21 @@ pub(crate) fn project_step(
 ) -> DfResult<(Step, Option<String>)> {
     let compiled = exprs.iter().map(|e| session::compile(e, input)).collect::<DfResult<Vec<_>>>()?;
     let mut fields: Vec<FieldRef> = Vec::with_capacity(exprs.len());
-    let mut words = String::new();
+    let mut text = String::new();
     for ((compiled, expr), (_, named)) in compiled.iter().zip(exprs).zip(output.iter()) {
         let found = compiled.return_field(rows)?;
         let field = Field::new(named.name(), found.data_type().clone(), found.is_nullable());
         fields.push(Arc::new(field.with_metadata(named.metadata().clone())));
-        let separator = if words.is_empty() { "" } else { ", " };
+        let separator = if text.is_empty() { "" } else { ", " };
         let source = unaliased(expr);
         let _ = match source {
-            Expr::Column(c) if c.name == *named.name() => write!(words, "{separator}{}", c.name),
-            other => write!(words, "{separator}{} := {other}", named.name()),
+            Expr::Column(c) if c.name == *named.name() => write!(text, "{separator}{}", c.name),
+            other => write!(text, "{separator}{} := {}", named.name(), words(other)),
         };
     }
     let plain = exprs.iter().zip(output.iter()).all(|(e, (_, f))| matches!(e, Expr::Column(c) if c.name == *f.name()));
     let step = Step::Project { exprs: compiled, schema: with_tail(fields, position) };
-    Ok((step, (!plain).then(|| format!("project: {words}"))))
+    Ok((step, (!plain).then(|| format!("project: {text}"))))
 }
 
 fn push_unnest(branch: &mut Branch, unnest: &Unnest) -> DfResult<()> {

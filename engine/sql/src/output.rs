@@ -31,16 +31,14 @@ impl Finish {
     /// Rows behind the last step of a chain as rows of the schema.
     pub(crate) fn rows(&self, rows: RecordBatch) -> Result<RecordBatch> {
         let kept = visible(rows.schema_ref()) + tail::ROW;
-        let fit = |(column, field): (&ArrayRef, &FieldRef)| -> Result<ArrayRef> {
-            if column.data_type() == field.data_type() {
-                Ok(column.clone())
-            } else {
-                Ok(cast(column, field.data_type())?)
-            }
-        };
         let columns =
             rows.columns().iter().take(kept).zip(self.schema.fields()).map(fit).collect::<Result<Vec<_>>>()?;
         RecordBatch::try_new(self.schema.clone(), columns)
             .map_err(|e| Error::bug("rows do not fit the schema of their query").caused_by(e))
     }
+}
+
+/// A column as a field's type: nested fields may differ in whether they are nullable.
+pub(crate) fn fit((column, field): (&ArrayRef, &FieldRef)) -> Result<ArrayRef> {
+    if column.data_type() == field.data_type() { Ok(column.clone()) } else { Ok(cast(column, field.data_type())?) }
 }

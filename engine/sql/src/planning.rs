@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{Distinct, Expr, LogicalPlan};
 
 use crate::bounded::BoundedPlan;
 use crate::catalog::{Catalog, Emit};
 use crate::chain::{tail, visible};
 use crate::checks::{decimal_overflows, first_aggregate, order_dependence};
-use crate::cut::{Branch, NotChains, Streams, branches};
+use crate::cut::{Branch, NotChains, Streams, branches, column_index};
 use crate::error::{SqlError, SqlErrorKind};
 use crate::findings::findings;
 use crate::logical::{self, Logical, sorted};
@@ -95,10 +95,44 @@ fn bounded(text: &str, catalog: &Catalog, schemas: &BTreeMap<&str, SchemaRef>) -
     Ok(Some(PlannedQuery {
         inputs,
         schema: runs.finish.schema().clone(),
-        key: Vec::new(),
+        key: group_key(&runs.plan),
         warnings: Vec::new(),
         runs: Runs::Bounded { plan: runs, words },
     }))
+}
+
+/// The output columns that are the group of the outermost aggregate (or all, of a DISTINCT): they identify a row.
+fn group_key(plan: &LogicalPlan) -> Vec<String> {
+    let Some((groups, columns)) = group_columns(plan) else { return Vec::new() };
+    if groups == 0 || !(0..groups).all(|g| columns.contains(&Some(g))) {
+        return Vec::new();
+    }
+    let named = plan.schema().fields().iter().zip(&columns);
+    named.filter(|(_, group)| group.is_some()).map(|(f, _)| f.name().clone()).collect()
+}
+
+/// How many group columns there are, and which of them each output column is.
+fn group_columns(plan: &LogicalPlan) -> Option<(usize, Vec<Option<usize>>)> {
+    match plan {
+        LogicalPlan::Aggregate(a) if a.group_expr.iter().all(|e| !matches!(e, Expr::GroupingSet(_))) => {
+            let groups = a.group_expr.len();
+            Some((groups, (0..a.schema.fields().len()).map(|i| (i < groups).then_some(i)).collect()))
+        }
+        LogicalPlan::Distinct(Distinct::All(input)) => {
+            let columns = input.schema().fields().len();
+            Some((columns, (0..columns).map(Some).collect()))
+        }
+        LogicalPlan::Projection(p) => {
+            let (groups, below) = group_columns(&p.input)?;
+            let group = |e| column_index(e, p.input.schema()).and_then(|i| below.get(i).copied().flatten());
+            Some((groups, p.expr.iter().map(group).collect()))
+        }
+        LogicalPlan::Filter(f) => group_columns(&f.input),
+        LogicalPlan::Sort(s) => group_columns(&s.input),
+        LogicalPlan::Limit(l) => group_columns(&l.input),
+        LogicalPlan::SubqueryAlias(a) => group_columns(&a.input),
+        _ => None,
+    }
 }
 
 fn nullable(field: &Field) -> FieldRef {
@@ -186,8 +220,13 @@ impl Planner<'_> {
         }
         if windows.having && windows.emit.early.is_some() {
             let message = "no early results: what HAVING says of a result is known when it cannot change any more";
-            let help = "remove `early`; or give all results and filter them in a node behind this one";
-            warnings.push(SqlError::new(SqlErrorKind::NoEarlyResults, message).help(help.to_owned()).warning());
+            let help = "remove `early`: results are given at the end of their windows";
+            warnings.push(
+                SqlError::new(SqlErrorKind::NoEarlyResults, message)
+                    .at(self.logical.text.word("HAVING"))
+                    .help(help.to_owned())
+                    .warning(),
+            );
         }
         let last = windows.above.iter().rev().find_map(|s| match s {
             crate::chain::Step::Project { schema, .. } => Some(schema),

@@ -287,7 +287,7 @@ mod tests {
         let errors = plan_predicate(text, &schema()).unwrap_err();
         let places: Vec<&str> = errors.iter().map(|e| &text[e.range.clone().unwrap()]).collect();
         assert_eq!(places, ["aa", "lowr", "now()", "bb"]);
-        assert_eq!(errors[0].help.as_deref(), Some("did you mean `a`?  columns: a, b, fare"));
+        assert_eq!(errors[0].help.as_deref(), Some("did you mean `a`?  columns: a, b, fare, arrived_at"));
     }
 
     #[test]

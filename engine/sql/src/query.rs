@@ -9,7 +9,7 @@ use millstream_core::operator::{Operator, OutPort};
 use millstream_core::{Error, Result};
 
 use crate::bounded::{Bounded, BoundedPlan};
-use crate::chain::Chain;
+use crate::chain::{Chain, Step};
 use crate::cut::Branch;
 use crate::error::SqlError;
 use crate::fallible::steps_can_fail;
@@ -164,6 +164,16 @@ impl PlannedQuery {
             Runs::Bounded { .. } => false,
         }
     }
+    /// Whether every row gives exactly one row, whatever it holds: only then is a later row of a key passed on as such.
+    pub fn keeps_every_row(&self) -> bool {
+        match &self.runs {
+            Runs::Stateless { branches, .. } => {
+                let projects = |step: &Step| matches!(step, Step::Project { .. });
+                branches.iter().all(|b| b.chain.steps.iter().all(projects))
+            }
+            _ => false,
+        }
+    }
     /// Whether a result may be given again with other values: early results, rows within the allowed lateness. Only
     /// keyed sinks can take those.
     pub fn revises(&self) -> bool {
@@ -216,11 +226,11 @@ impl PlannedQuery {
     }
 
     fn partial(&self, plan: &Arc<WindowPlan>) -> Stage {
-        let (plan, chains) = (Arc::clone(plan), self.chains(&plan.branches));
+        let (plan, chains) = (Arc::clone(plan), Arc::new(self.chains(&plan.branches)));
         Stage {
             routing: Routing::Local,
             make: Box::new(move |c| {
-                let made = PartialWindow::new(Arc::clone(&plan), chains.clone(), c.component.clone());
+                let made = PartialWindow::new(Arc::clone(&plan), Arc::clone(&chains), c.component.clone());
                 Ok(Box::new(made.map_err(cannot_make)?))
             }),
             ports: vec![port::RESULTS, port::LATE, port::FAILED],

@@ -1,15 +1,13 @@
 //! Rows that leave by `.late` and `.failed`, in the one schema of refused rows.
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Schema, TimestampMicrosecondType};
-use arrow::json::LineDelimitedWriter;
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::TimestampMicrosecondType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use millstream_core::batch::{hidden, user_columns};
+use millstream_core::batch::hidden;
 use millstream_core::format::Reason;
 use millstream_core::refusal::{self, Refusal};
 use millstream_core::{Batch, EventTime, Result};
-use std::sync::Arc;
+use millstream_formats::value::row_json;
 
 /// Why one row of a batch is refused.
 #[derive(Debug, Clone)]
@@ -45,7 +43,7 @@ pub(crate) fn refuse(component: &str, port: &'static str, batch: &Batch, mut why
             component: component.to_owned(),
             port,
             reasons: vec![reason],
-            row: row_as_json(&batch.rows, row),
+            row: (row < batch.num_rows()).then(|| row_json(&batch.rows, row)),
             raw: None,
             version: None,
             source: batch.origin.as_ref().map(|o| o.source.clone()),
@@ -68,30 +66,13 @@ fn display(column: &ArrayRef, row: usize) -> Option<String> {
     formatter.value(row).try_to_string().ok()
 }
 
-/// The user columns of one row as a JSON object; instants with their zone.
-fn row_as_json(rows: &RecordBatch, row: usize) -> Option<String> {
-    let users = user_columns(rows.schema_ref());
-    let zoned = DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, Some("+00:00".into()));
-    let mut fields = Vec::with_capacity(users);
-    let mut columns = Vec::with_capacity(users);
-    for (field, column) in rows.schema_ref().fields().iter().zip(rows.columns()).take(users) {
-        let column = column.slice(row, 1);
-        let column =
-            if matches!(column.data_type(), DataType::Timestamp(..)) { cast(&column, &zoned).ok()? } else { column };
-        fields.push(Field::new(field.name(), column.data_type().clone(), true));
-        columns.push(column);
-    }
-    let one = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).ok()?;
-    let mut writer = LineDelimitedWriter::new(Vec::new());
-    writer.write(&one).ok()?;
-    writer.finish().ok()?;
-    String::from_utf8(writer.into_inner()).ok().map(|text| text.trim_end().to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{Decimal128Array, TimestampMicrosecondArray};
+    use std::sync::Arc;
+
+    use arrow::array::{Decimal128Array, RecordBatch, TimestampMicrosecondArray};
+    use arrow::datatypes::{DataType, Field, Schema};
     use millstream_core::batch::{TIMESTAMP, hidden_fields};
 
     #[test]

@@ -22,7 +22,7 @@ use crate::refuse::{Why, refuse};
 pub(crate) struct PartialWindow {
     plan: Arc<WindowPlan>,
     /// Per input port, its chains.
-    chains: Vec<Vec<Chain>>,
+    chains: Arc<Vec<Vec<Chain>>>,
     component: String,
     watermark: Watermark,
     /// Empty between batches, kept for its memory.
@@ -31,7 +31,7 @@ pub(crate) struct PartialWindow {
 }
 
 impl PartialWindow {
-    pub(crate) fn new(plan: Arc<WindowPlan>, chains: Vec<Vec<Chain>>, component: String) -> DfResult<Self> {
+    pub(crate) fn new(plan: Arc<WindowPlan>, chains: Arc<Vec<Vec<Chain>>>, component: String) -> DfResult<Self> {
         let accumulators = accumulators(&plan.aggregates)?;
         let groups = Grouper::new(&plan)?;
         Ok(Self { plan, chains, component, watermark: Watermark::START, accumulators, groups })
@@ -230,8 +230,8 @@ impl Operator for PartialWindow {
     fn on_batch(&mut self, InPort(input): InPort, batch: Batch, out: &mut Output) -> Result<()> {
         let mut fates = Fates::new(batch.num_rows());
         let (mut late, mut failed, mut failures) = (Vec::new(), Vec::new(), Vec::new());
-        let chains = self.chains.get(input).cloned().unwrap_or_default();
-        for chain in &chains {
+        let chains = Arc::clone(&self.chains);
+        for chain in chains.get(input).into_iter().flatten() {
             for rows in chain.run(&batch, &mut failures)? {
                 if let Some(partial) = self.take(rows, &mut fates, &mut late, &mut failed)? {
                     out.give(port::RESULTS, partial);

@@ -183,8 +183,8 @@ pub(crate) fn windowed(
     }
     let results = with_tail(results, &DataType::Utf8);
     let mut words = Words {
-        groups: aggregate.group_expr.iter().map(|e| e.to_string()).collect(),
-        aggregates: aggregate.aggr_expr.iter().map(|e| unaliased(e).to_string()).collect(),
+        groups: aggregate.group_expr.iter().map(crate::cut::words).collect(),
+        aggregates: aggregate.aggr_expr.iter().map(crate::cut::words).collect(),
         above: Vec::new(),
     };
     let (steps, output, having) = steps_above(&above, aggregate, &grouped, window.length, &results, &mut words)?;
@@ -370,7 +370,7 @@ fn steps_above(
             }
             LogicalPlan::Filter(f) => {
                 having = true;
-                words.above.push(format!("filter: {}", f.predicate));
+                words.above.push(format!("filter: {}", crate::cut::words(&f.predicate)));
                 steps.push(Step::Filter(session::compile(&f.predicate, f.input.schema())?));
             }
             _ => {}

@@ -42,6 +42,7 @@ fn every_kind_of_mistake() {
         "SELECT id FROM other ORDER BY id",
         "SELECT id FROM other WHERE zone IN (SELECT zone FROM trips.completed)",
         "SELECT SUM(CAST(fare AS DECIMAL(38,2))) AS s, window_start FROM tumble(other, at, INTERVAL '1 day') GROUP BY window_start",
+        "SELECT SUM(CAST(id AS DECIMAL(38,2))) AS s, window_start FROM tumble(other, at, INTERVAL '1 day') GROUP BY window_start",
         "SELECT CAST(id AS DECIMAL(30,2)) * CAST(id AS DECIMAL(20,2)) AS x FROM other",
         "SELECT COUNT(*) AS n, window_start FROM tumble(other, id, INTERVAL '1 day') GROUP BY window_start",
         "SELECT COUNT(*) AS n, window_start FROM tumble(other, at_, INTERVAL '1 day') GROUP BY window_start",

@@ -81,6 +81,7 @@ fn any_sql_runs_at_the_end_of_bounded_inputs() {
         "SELECT id, row_number() OVER (ORDER BY fare DESC) AS rank FROM trips.completed LIMIT 3",
         "SELECT window_start, COUNT(*) AS n FROM hop(trips.completed, at, INTERVAL '1 hour', INTERVAL '3 hours') GROUP BY window_start",
         "SELECT DISTINCT zone FROM trips.completed EXCEPT SELECT 3",
+        "SELECT COUNT(*) AS n, MAX(arrived_at) AS last, MIN(position) AS first FROM trips.completed",
     ] {
         let query = plan_query(sql, &catalog(true), &Emit::default(), std::time::Duration::ZERO);
         let query = query.unwrap_or_else(|e| panic!("{sql}: {e:#?}"));
