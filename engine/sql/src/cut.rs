@@ -166,7 +166,7 @@ pub(crate) fn column_index(expr: &Expr, input: &DFSchema) -> Option<usize> {
 /// An expression for people: literals without their types.
 pub(crate) fn words(expr: &Expr) -> String {
     const TYPES: [&str; 6] = ["Int32(", "Int64(", "Float64(", "Utf8(", "Boolean(", "Decimal128("];
-    let text = unaliased(expr).to_string().replace("count(Int64(1))", "count(*)");
+    let text = expr.clone().unalias_nested().data.to_string().replace("count(Int64(1))", "count(*)");
     let mut text = text.replace("AS Decimal128(", "AS DECIMAL(").replace("AS Utf8", "AS VARCHAR");
     for literal in TYPES {
         while let Some((head, rest)) = text.split_once(literal) {

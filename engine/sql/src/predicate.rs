@@ -130,7 +130,7 @@ fn plan_expr(
             found.push(finding);
         }
         let places: Vec<_> = error.iter().filter_map(unresolved_place).collect();
-        if places.is_empty() || !places.into_iter().fold(false, |any, p| forget_at(&mut tree, p) || any) {
+        if places.into_iter().filter(|p| forget_at(&mut tree, *p)).count() == 0 {
             return None;
         }
     }

@@ -11,6 +11,8 @@
 //! 1. Each group has one slot, and each slot is in the list of exactly one window.
 //! 2. A chunk's columns are those of the plan's partial batches, without the position.
 //! 3. Chunks hold at most twice the live rows (and [`SLACK`] more).
+//! 4. There are at most [`CHUNKS`] and one chunks: the youngest are merged into one, as far back as that one is not
+//!    much smaller than the next, so that each row is copied a few times only.
 
 use std::collections::BTreeMap;
 
@@ -27,8 +29,15 @@ use super::plan::WindowPlan;
 
 /// Dead rows that are not worth a compaction.
 const SLACK: usize = 4096;
-/// Chunks that are not worth one.
+/// The most chunks that are kept apart.
 const CHUNKS: usize = 64;
+
+/// Rows written together.
+struct Chunk {
+    columns: Vec<ArrayRef>,
+    /// For each row, the slot it was written for; the row is live while the slot still points at it.
+    slots: Vec<usize>,
+}
 
 /// One group.
 #[derive(Debug)]
@@ -58,8 +67,9 @@ pub(crate) struct Groups {
     slots: Vec<Slot>,
     /// Slots of forgotten groups, to be used again.
     free: Vec<usize>,
-    chunks: Vec<Vec<ArrayRef>>,
+    chunks: Vec<Chunk>,
     chunk_rows: usize,
+    key_bytes: usize,
     /// By start.
     pub(crate) windows: BTreeMap<i64, Window>,
     changed: Vec<usize>,
@@ -112,6 +122,7 @@ impl Groups {
             free: Vec::new(),
             chunks: Vec::new(),
             chunk_rows: 0,
+            key_bytes: 0,
             windows: BTreeMap::new(),
             changed: Vec::new(),
         })
@@ -124,9 +135,9 @@ impl Groups {
 
     /// Bytes of memory, about.
     pub(crate) fn bytes(&self) -> usize {
-        let chunks = self.chunks.iter().flatten().map(|c| c.get_array_memory_size()).sum::<usize>();
-        let keys = self.slots.iter().map(|s| s.key.len()).sum::<usize>();
-        chunks + keys + self.slots.len() * size_of::<Slot>() + self.table.capacity() * size_of::<usize>()
+        let columns = self.chunks.iter().flat_map(|c| &c.columns).map(|c| c.get_array_memory_size()).sum::<usize>();
+        let slots = self.slots.len() * size_of::<Slot>() + self.chunk_rows * size_of::<usize>();
+        columns + self.key_bytes + slots + self.table.capacity() * size_of::<usize>()
     }
 
     /// Merges a partial batch.
@@ -156,11 +167,8 @@ impl Groups {
                 _ => new,
             });
         }
-        self.store(columns, &touched.slots);
-        if self.chunk_rows > 2 * self.len() + SLACK || self.chunks.len() > CHUNKS {
-            self.compact()?;
-        }
-        Ok(())
+        self.store(columns, touched.slots);
+        self.tidy()
     }
 
     /// Finds or makes the slots of a batch's groups.
@@ -193,7 +201,8 @@ impl Groups {
     }
 
     fn insert(&mut self, key: &[u8], hash: u64, window: i64) -> usize {
-        let slot = Slot { key: key.into(), hash, chunk: 0, row: 0, window, changed: false };
+        let slot = Slot { key: key.into(), hash, chunk: usize::MAX, row: 0, window, changed: false };
+        self.key_bytes += key.len();
         let index = match self.free.pop() {
             Some(free) => {
                 self.slots[free] = slot;
@@ -210,13 +219,13 @@ impl Groups {
         index
     }
 
-    fn store(&mut self, columns: Vec<ArrayRef>, slots: &[usize]) {
+    fn store(&mut self, columns: Vec<ArrayRef>, slots: Vec<usize>) {
         let chunk = self.chunks.len();
-        self.chunks.push(columns);
         self.chunk_rows += slots.len();
         for (row, &slot) in slots.iter().enumerate() {
             (self.slots[slot].chunk, self.slots[slot].row) = (chunk, row);
         }
+        self.chunks.push(Chunk { columns, slots });
     }
 
     /// The columns of some groups, in the order of `slots`.
@@ -224,19 +233,43 @@ impl Groups {
         let Some(first) = self.chunks.first() else { return Ok(Vec::new()) };
         let places: Vec<(usize, usize)> = slots.iter().map(|&s| (self.slots[s].chunk, self.slots[s].row)).collect();
         let column = |c: usize| {
-            let chunks: Vec<&dyn Array> = self.chunks.iter().map(|chunk| chunk[c].as_ref()).collect();
+            let chunks: Vec<&dyn Array> = self.chunks.iter().map(|chunk| chunk.columns[c].as_ref()).collect();
             Ok(interleave(&chunks, &places)?)
         };
-        (0..first.len()).map(column).collect()
+        (0..first.columns.len()).map(column).collect()
     }
 
-    fn compact(&mut self) -> DfResult<()> {
-        let live: Vec<usize> = self.windows.values().flat_map(|w| w.slots.iter().copied()).collect();
-        let columns = self.gather(&live)?;
-        self.chunks.clear();
-        self.chunk_rows = 0;
+    /// Keeps the third and the fourth invariant.
+    fn tidy(&mut self) -> DfResult<()> {
+        if self.chunk_rows > 2 * self.len() + SLACK {
+            return self.compact(0);
+        }
+        if self.chunks.len() <= CHUNKS {
+            return Ok(());
+        }
+        let mut from = CHUNKS / 2;
+        let mut rows = self.chunks[from..].iter().map(|c| c.slots.len()).sum::<usize>();
+        while from > 0 && self.chunks[from - 1].slots.len() <= 2 * rows {
+            from -= 1;
+            rows += self.chunks[from].slots.len();
+        }
+        self.compact(from)
+    }
+
+    /// Writes the live rows of the chunks from `from` on into one.
+    fn compact(&mut self, from: usize) -> DfResult<()> {
+        let mut live = Vec::new();
+        for (chunk, index) in self.chunks[from..].iter().zip(from..) {
+            let rows = chunk.slots.iter().enumerate();
+            let is_live =
+                |(row, slot): &(usize, &usize)| (self.slots[**slot].chunk, self.slots[**slot].row) == (index, *row);
+            live.extend(rows.filter(is_live).map(|(_, &slot)| slot));
+        }
+        let columns = if live.is_empty() { Vec::new() } else { self.gather(&live)? };
+        self.chunks.truncate(from);
+        self.chunk_rows = self.chunks.iter().map(|c| c.slots.len()).sum();
         if !live.is_empty() {
-            self.store(columns, &live);
+            self.store(columns, live);
         }
         Ok(())
     }
@@ -289,14 +322,15 @@ impl Groups {
                 if let Ok(entry) = self.table.find_entry(hash, |&s| s == slot) {
                     entry.remove();
                 }
-                self.slots[slot].key = Box::default();
-                self.slots[slot].changed = false;
+                let forgotten = &mut self.slots[slot];
+                self.key_bytes -= std::mem::take(&mut forgotten.key).len();
+                (forgotten.chunk, forgotten.changed) = (usize::MAX, false);
                 self.free.push(slot);
             }
         }
         let windows = &self.windows;
         self.changed.retain(|&s| self.slots[s].changed && windows.contains_key(&self.slots[s].window));
-        self.compact()
+        self.tidy()
     }
 }
 

@@ -173,3 +173,32 @@ fn what_depends_on_order_is_refused_or_warned_of() {
     assert_eq!(kinds("array_agg(zone)"), [(SqlErrorKind::OrderDependent, false, "array_agg(zone)".into())]);
     assert_eq!(kinds("SUM(fare)"), []);
 }
+
+#[test]
+fn many_groups_through_many_small_batches() {
+    let sql = "SELECT id, window_start, SUM(fare) AS s, COUNT(fare) AS n, MAX(zone) AS z \
+               FROM tumble(trips.completed, at, INTERVAL '1 hour') GROUP BY id, window_start";
+    let query = planned(sql, &emit(None, HOUR), 0);
+    let mut trips = Vec::new();
+    let mut workers = Workers::new(&query, 1);
+    // A fixed sequence that looks random: of 300 ids in windows that move on and are forgotten behind it.
+    let mut x: u64 = 7;
+    for step in 0..400_i64 {
+        let some: Vec<Trip> = (0..30)
+            .map(|_| {
+                x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let at = step * HOUR / 50 + i64::try_from(x >> 40).unwrap() % HOUR;
+                let mut trip =
+                    Trip::new(&format!("id{}", (x >> 33) % 300), i32::try_from((x >> 50) % 99).unwrap(), at, 100);
+                trip.fare = (x % 5 > 0).then_some(i128::from(x >> 54));
+                trip
+            })
+            .collect();
+        workers.give(0, 0, batch(&some));
+        trips.extend(some);
+        workers.watermark(step * HOUR / 50);
+    }
+    workers.complete();
+    assert_eq!(workers.counts.late, 0);
+    assert_eq!(table(&workers.results, query.key()), oracle(sql, &trips));
+}
