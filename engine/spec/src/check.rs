@@ -152,6 +152,11 @@ impl<'a> Walker<'a> {
             {
                 Some("remove the quotes".to_owned())
             }
+            Content::List(items)
+                if expected == "a map" && items.first().is_some_and(|i| matches!(i.content, Content::Map(_))) =>
+            {
+                Some("ids are keys here, not items of a list: write `id: ..` without the dash".to_owned())
+            }
             _ => at.help(),
         };
         self.findings
