@@ -122,3 +122,25 @@ fn an_outage_that_fails_ends_the_run_and_names_the_node() {
     assert_eq!(error.node, "trip_state");
     assert!(error.to_string().contains("down on purpose"), "{error}");
 }
+
+#[test]
+fn a_refused_row_may_stop_the_run_or_be_dropped() {
+    let trips = trips(69, 100);
+    let arrival = Arrival { seed: 69, splits: 1, repeated: 0, run: 1000, ordered: false };
+    let mut world = World::new("unordered");
+    world.bad_row("fail");
+    world.faults("trip_table").add(Fault::Refused, 1);
+    let error = world.try_run(&trips, arrival, 2).expect_err("a row is refused");
+    assert_eq!(error.node, "trip_state");
+    assert!(error.to_string().contains("refused on purpose"), "{error}");
+
+    let mut world = World::new("unordered");
+    world.bad_row("drop");
+    world.faults("trip_table").add(Fault::Refused, 1);
+    let ran = world.run(&trips, arrival, 1);
+    assert!(ran.rows("failed").is_empty());
+    let (found, all) = (rows::bag(ran.table.clone()), table(&trips));
+    assert!(found.iter().all(|(row, count)| all.get(row) == Some(count)));
+    // A later event of the trip may have written its row after all.
+    assert!(found.len() + 1 >= all.len(), "one row at most is missing");
+}

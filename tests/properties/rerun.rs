@@ -40,6 +40,21 @@ fn a_later_run_completes_what_an_earlier_one_began() {
 }
 
 #[test]
+fn a_stopped_run_has_written_what_it_read_and_the_next_one_goes_on() {
+    for (seed, workers) in [(54, 1), (55, 3)] {
+        let all = trips(seed, 300);
+        let world = World::new("embedded");
+        // Streams that do not end have an order.
+        let arrival = Arrival { seed, splits: 3, repeated: 0, run: 20, ordered: true };
+        let stopped = world.run_stopped(&all[..200], arrival, workers);
+        assert_eq!(rows::bag(stopped.table), table(&all[..200]), "seed {seed}");
+        let second = world.run(&all, Arrival::random(seed, false), 2);
+        assert_eq!(rows::bag(second.table.clone()), table(&all), "seed {seed}");
+        assert_eq!(second.files("kpis/"), kpis(&all), "seed {seed}");
+    }
+}
+
+#[test]
 fn a_table_of_another_program_is_merged_into() {
     let trips = trips(53, 100);
     let world = World::new("embedded");

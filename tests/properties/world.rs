@@ -7,11 +7,13 @@ use arrow::array::RecordBatch;
 use millstream_core::EventTime;
 use millstream_local::fault::Faults;
 use millstream_local::memory::{self, Memory};
+use millstream_runtime::Graph;
+use millstream_runtime::metrics::Snapshot;
 use millstream_runtime::run::RunError;
 use millstream_tests::check::{Reading, check_with_faults};
 use millstream_tests::random::Random;
 use millstream_tests::rows::{self, Row};
-use millstream_tests::run::{Tables, account, run};
+use millstream_tests::run::{Tables, account, run, run_until};
 use tempfile::TempDir;
 
 use crate::trips::{Record, Trip};
@@ -42,7 +44,7 @@ impl Arrival {
     }
 
     /// Puts records into splits of a stream in memory.
-    fn feed(&self, memory: &Memory, salt: u64, mut records: Vec<Record>) {
+    fn feed(&self, memory: &Memory, salt: u64, mut records: Vec<Record>, ends: bool) {
         let random = &mut Random::new(self.seed.wrapping_mul(31).wrapping_add(salt));
         if self.repeated > 0 {
             let again: Vec<Record> = records.iter().filter(|_| random.one_in(self.repeated)).cloned().collect();
@@ -69,9 +71,13 @@ impl Arrival {
                 memory.push_records(&id, run.iter().map(|r| r.text.as_str()), EventTime(1_800_000_000_000_000));
                 rest = more;
             }
-            memory.finish(&id);
+            if ends {
+                memory.finish(&id);
+            }
         }
-        memory.close();
+        if ends {
+            memory.close();
+        }
     }
 }
 
@@ -95,27 +101,52 @@ impl World {
     pub(crate) fn outage(&mut self, what: &str, give_up_after: &str) {
         self.environment = vec![variable("OUTAGE", what), variable("GIVE_UP_AFTER", give_up_after)];
     }
+    /// What the table does with a row its store refuses.
+    pub(crate) fn bad_row(&mut self, what: &str) {
+        self.environment = vec![variable("BAD_ROW", what)];
+    }
     /// Runs the pipeline over these trips to its end.
     pub(crate) fn run(&self, trips: &[Trip], arrival: Arrival, workers: usize) -> Ran {
         self.try_run(trips, arrival, workers).unwrap_or_else(|e| panic!("{arrival:?}: {e}"))
     }
     /// The same; the run may fail.
     pub(crate) fn try_run(&self, trips: &[Trip], arrival: Arrival, workers: usize) -> Result<Ran, RunError> {
+        self.play(trips, arrival, true, |graph| run(graph, workers))
+    }
+    /// Reads all records of streams that do not end, and is stopped then.
+    pub(crate) fn run_stopped(&self, trips: &[Trip], arrival: Arrival, workers: usize) -> Ran {
+        let count = |record: fn(&Trip) -> Option<Record>| trips.iter().filter_map(record).count() as u64;
+        let records = count(Trip::start_record) + count(Trip::end_record);
+        assert_eq!(arrival.repeated, 0, "the records are counted");
+        let read = |snapshot: &Snapshot| {
+            let sources = snapshot.nodes.iter().filter(|n| n.kind == "source");
+            sources.map(|n| n.counts.input).sum::<u64>() == records
+        };
+        let stopped = self.play(trips, arrival, false, |graph| run_until(graph, workers, read));
+        stopped.unwrap_or_else(|e| panic!("{arrival:?}: {e}"))
+    }
+
+    fn play(
+        &self,
+        trips: &[Trip],
+        arrival: Arrival,
+        ends: bool,
+        run: impl FnOnce(Graph) -> Result<Snapshot, RunError>,
+    ) -> Result<Ran, RunError> {
         static RUNS: AtomicU64 = AtomicU64::new(0);
         let world = format!("world-{}", RUNS.fetch_add(1, Ordering::Relaxed));
         let memory = |stream: &str| memory::handle(&format!("{world}-{stream}"));
-        arrival.feed(&memory("starts"), 1, trips.iter().filter_map(Trip::start_record).collect());
-        arrival.feed(&memory("ends"), 2, trips.iter().filter_map(Trip::end_record).collect());
+        arrival.feed(&memory("starts"), 1, trips.iter().filter_map(Trip::start_record).collect(), ends);
+        arrival.feed(&memory("ends"), 2, trips.iter().filter_map(Trip::end_record).collect(), ends);
         let mut environment = self.environment.clone();
         environment.extend([variable("WORLD", &world), variable("OUT", &self.out.path().to_string_lossy())]);
         let reading = Reading { profile: Some(self.profile.to_owned()), run: true, environment, ..Reading::default() };
         let graph = check_with_faults(PIPELINE, &reading, &self.faults).graph("trips.yaml", PIPELINE);
         let tables = Tables::of(&graph);
-        let snapshot = run(graph, workers);
+        let snapshot = run(graph);
         memory("starts").clear();
         memory("ends").clear();
-        let snapshot = snapshot?;
-        account(&snapshot);
+        account(&snapshot?);
         Ok(Ran {
             table: rows::of(&tables.rows("trip_state")),
             files: rows::files(self.out.path()).into_iter().filter(|(path, _)| !path.contains(".db")).collect(),

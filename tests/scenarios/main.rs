@@ -12,7 +12,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::LazyLock;
-use std::time::SystemTime;
 
 use serde_json::Value;
 
@@ -26,9 +25,7 @@ fn binary() -> &'static Path {
         // target/debug/deps/scenarios-..
         let folder = std::env::current_exe().unwrap().parent().and_then(Path::parent).unwrap().to_path_buf();
         let binary = folder.join(format!("millstream{}", std::env::consts::EXE_SUFFIX));
-        let built = fs::metadata(&binary).and_then(|m| m.modified()).ok();
-        let changed = ["engine", "connectors"].into_iter().filter_map(|sources| newest(&root().join(sources))).max();
-        if built.is_none() || built < changed {
+        if !is_current(&binary) {
             let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
             let mut build = Command::new(cargo);
             build.args(["build", "--quiet", "--package", "millstream"]).current_dir(root());
@@ -43,14 +40,13 @@ fn binary() -> &'static Path {
     &BINARY
 }
 
-/// When a source below a folder was last changed.
-fn newest(folder: &Path) -> Option<SystemTime> {
-    let each = |path: PathBuf| match path.extension() {
-        _ if path.is_dir() => (path.file_name()? != "tests").then(|| newest(&path)).flatten(),
-        Some(ext) if ext == "rs" => fs::metadata(&path).and_then(|m| m.modified()).ok(),
-        _ => None,
-    };
-    fs::read_dir(folder).ok()?.filter_map(|entry| each(entry.ok()?.path())).max()
+/// Whether a binary is there and none of the sources cargo has noted beside it is newer.
+fn is_current(binary: &Path) -> bool {
+    let changed = |path: &Path| fs::metadata(path).and_then(|m| m.modified()).ok();
+    let Some(built) = changed(binary) else { return false };
+    let Ok(noted) = fs::read_to_string(binary.with_extension("d")) else { return false };
+    let sources = noted.split_once(": ").map(|(_, sources)| sources).unwrap_or_default();
+    sources.split_whitespace().all(|source| changed(Path::new(source)).is_some_and(|changed| changed <= built))
 }
 
 fn pipelines(folder: &Path) -> Vec<PathBuf> {

@@ -41,6 +41,9 @@ impl Tables {
 
 /// Runs a future on threads of its own.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    // `RUST_LOG=millstream=debug` shows what a failing test did.
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let result = std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(future)));
     // A run that hangs would hold its threads for ever.
@@ -60,7 +63,26 @@ pub fn run(graph: Graph, workers: usize) -> Result<Snapshot, RunError> {
     })
 }
 
-/// The same, and every row is accounted for: at every node, on every edge, on every port of refused rows.
+/// Runs a graph until it has done enough, then stops it: what is in flight is finished.
+pub fn run_until(graph: Graph, workers: usize, enough: impl Fn(&Snapshot) -> bool) -> Result<Snapshot, RunError> {
+    block_on(async {
+        let running = start(graph, RunOptions { workers, ..RunOptions::default() }).await?;
+        let handle = running.handle();
+        let watched = async {
+            while !enough(&handle.snapshot()) && !handle.has_failed() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            handle.stop();
+            running.wait().await
+        };
+        match tokio::time::timeout(PATIENCE, watched).await {
+            Ok(ended) => ended,
+            Err(_) => panic!("the run does not come so far: {:#?}", handle.snapshot()),
+        }
+    })
+}
+
+/// Runs to the end, and every row is accounted for: at every node, on every edge, on every port of refused rows.
 pub fn run_and_account(graph: Graph, workers: usize) -> Snapshot {
     let snapshot = run(graph, workers).unwrap_or_else(|e| panic!("{e}"));
     account(&snapshot);
