@@ -16,6 +16,7 @@ pub(crate) mod aggregate;
 pub(crate) mod assign;
 pub(crate) mod groups;
 pub(crate) mod length;
+pub(crate) mod meaning;
 pub(crate) mod merge;
 pub(crate) mod partial;
 pub(crate) mod plan;

@@ -4,16 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
-use datafusion::common::{Column, DFSchema, Result as DfResult, ScalarValue};
+use datafusion::common::{Column, DFSchema, Result as DfResult};
 use datafusion::logical_expr::{Aggregate as AggregateNode, Expr, LogicalPlan};
 use datafusion::physical_expr::PhysicalExpr;
 use millstream_core::batch::{TIMESTAMP, hidden};
 
 use super::aggregate::Aggregate;
 use super::length::Length;
+use super::meaning::{Meaning, is_injective, meaning};
 use crate::catalog::Emit;
 use crate::chain::{Step, with_tail};
-use crate::cut::{Branch, NotChains, Streams, WindowColumns, branches, column_index, name_of, project_step, unaliased};
+use crate::cut::{Branch, NotChains, Streams, WindowColumns, branches, column_index, name_of, project_step};
 use crate::relation::{WINDOW_END, WINDOW_START};
 use crate::session;
 
@@ -79,17 +80,6 @@ pub(crate) struct Words {
     pub(crate) aggregates: Vec<String>,
     /// The steps above.
     pub(crate) above: Vec<String>,
-}
-
-/// What an output column says of its group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Meaning {
-    /// Which window it is.
-    Window,
-    /// The i-th key beside the window.
-    Key(usize),
-    /// Nothing that identifies it.
-    Other,
 }
 
 /// Why a plan is not a windowed query.
@@ -275,36 +265,6 @@ fn only_of(expr: &Expr, schema: &DFSchema) -> bool {
     !columns.is_empty() && columns.iter().all(|c: &&Column| schema.maybe_index_of_column(c).is_some())
 }
 
-/// Whether different windows of this length always have different values of an expression over their start or
-/// end: a date of windows of whole days, `date_trunc` to a unit that the length is a multiple of.
-fn is_injective(expr: &Expr, length: Length) -> bool {
-    match unaliased(expr) {
-        Expr::Column(_) => true,
-        Expr::Cast(cast) => {
-            let kept = match cast.field.data_type() {
-                DataType::Date32 | DataType::Date64 => length.is_whole_days(),
-                DataType::Timestamp(..) => true,
-                _ => false,
-            };
-            kept && is_injective(&cast.expr, length)
-        }
-        Expr::ScalarFunction(call) if call.name() == "date_trunc" => match call.args.as_slice() {
-            [Expr::Literal(ScalarValue::Utf8(Some(unit)), _), inner] => {
-                let micros = match unit.to_lowercase().as_str() {
-                    "day" => 86_400_000_000,
-                    "hour" => 3_600_000_000,
-                    "minute" => 60_000_000,
-                    "second" => 1_000_000,
-                    _ => return false,
-                };
-                length.is_multiple_of(micros) && is_injective(inner, length)
-            }
-            _ => false,
-        },
-        _ => false,
-    }
-}
-
 /// The last step of a chain: window, keys, then each aggregate's arguments and filter.
 fn push_inputs(
     branch: &mut Branch,
@@ -377,18 +337,6 @@ fn steps_above(
         }
     }
     Ok((steps, meanings, having))
-}
-
-fn meaning(expr: &Expr, input: &DFSchema, meanings: &[Meaning], length: Length) -> Meaning {
-    let of = |e: &Expr| column_index(e, input).and_then(|i| meanings.get(i)).copied().unwrap_or(Meaning::Other);
-    match of(expr) {
-        Meaning::Other if is_injective(expr, length) => {
-            let columns = expr.column_refs();
-            let windows = columns.iter().all(|c| of(&Expr::Column((*c).clone())) == Meaning::Window);
-            if windows && !columns.is_empty() { Meaning::Window } else { Meaning::Other }
-        }
-        meaning => meaning,
-    }
 }
 
 impl WindowPlan {

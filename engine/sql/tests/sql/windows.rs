@@ -190,7 +190,7 @@ fn many_groups_through_many_small_batches() {
                 let at = step * HOUR / 50 + i64::try_from(x >> 40).unwrap() % HOUR;
                 let mut trip =
                     Trip::new(&format!("id{}", (x >> 33) % 300), i32::try_from((x >> 50) % 99).unwrap(), at, 100);
-                trip.fare = (x % 5 > 0).then_some(i128::from(x >> 54));
+                trip.fare = (!x.is_multiple_of(5)).then_some(i128::from(x >> 54));
                 trip
             })
             .collect();
