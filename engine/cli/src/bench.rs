@@ -54,7 +54,7 @@ pub(crate) fn execute(args: &BenchArgs) -> Result<(), Failure> {
         profile = loaded.parsed.profile;
         reset_peak();
         let before = cpu();
-        let ended = run::runtime()?.block_on(run::run(graph, workers, false, true))?;
+        let ended = run::play(run::run(graph, workers, false, true))?;
         let cpu = cpu().saturating_sub(before);
         let stopped = ended.stopped;
         if let Err(wrong) = ledger::verdict(&ended.snapshot) {

@@ -29,6 +29,7 @@ pub(crate) fn rate(per_second: f64) -> String {
 pub(crate) fn duration(d: Duration) -> String {
     let s = d.as_secs();
     match s {
+        0 if d.is_zero() => "0 s".to_owned(),
         0 if d.as_millis() < 10 => format!("{:.1} ms", d.as_secs_f64() * 1e3),
         0 => format!("{} ms", d.as_millis()),
         1..60 => format!("{:.1} s", d.as_secs_f64()),

@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use futures::TryStreamExt as _;
+use millstream_core::table::TableStore as _;
 use millstream_plan::Profile;
-use millstream_runtime::graph::{Graph, PortRef};
+use millstream_runtime::graph::{Graph, NodeKind, PortRef};
 use millstream_runtime::{RunOptions, start};
 
 use crate::args::PreviewArgs;
@@ -28,16 +31,8 @@ pub(crate) fn execute(args: &PreviewArgs) -> Result<(), Failure> {
     let stage = Stage::default();
     let bind = OnStage { profile: &profile, stage: &stage, real_sources: true };
     let mut graph = load::plan(pipeline, &bind, true).graph.ok_or_else(|| Failure::silent(Failure::FILE))?;
-    let at = find(&graph, &args.port)?;
-    let at = prune(&mut graph, at);
-    let id = capture(&mut graph, &args.port, at, stage.capturing());
-    let id = id.ok_or_else(|| Failure::new(Failure::RUNNING, "the port cannot be read"))?;
-    let schema = graph.nodes.get(at.node).and_then(|n| n.ports.get(at.port)).map(|p| p.schema.clone());
-    let runtime = run::runtime()?;
-    let found = runtime.block_on(watch(graph, &stage, &id, args))?;
-    // What still runs writes nothing that anybody will read.
-    runtime.shutdown_background();
-    let schema = schema.ok_or_else(|| Failure::new(Failure::RUNNING, "the port cannot be read"))?;
+    let (wanted, schema) = wanted(&mut graph, &stage, &args.port)?;
+    let found = run::play(watch(graph, &stage, &wanted, args))?;
     let empty = rows::visible(&RecordBatch::new_empty(schema))?;
     terminal::out(&rows::text(&empty.schema(), &found, args.format)?);
     let count = found.iter().map(RecordBatch::num_rows).sum::<usize>();
@@ -45,6 +40,52 @@ pub(crate) fn execute(args: &PreviewArgs) -> Result<(), Failure> {
         terminal::note(&format!("{} of `{}`, and no more\n", number::of(count as u64, "row"), args.port));
     }
     Ok(())
+}
+
+/// Where the rows to show will be found on the stage.
+enum Wanted {
+    /// The capture with this id.
+    Port(String),
+    /// The table with this id.
+    Table(String),
+}
+
+impl Wanted {
+    fn count(&self, stage: &Stage) -> usize {
+        match self {
+            Self::Port(id) => stage.rows_captured(id),
+            Self::Table(id) => stage.table(id).map_or(0, |t| t.len()),
+        }
+    }
+    async fn rows(&self, stage: &Stage) -> Result<Vec<RecordBatch>, Failure> {
+        match self {
+            Self::Port(id) => Ok(stage.captured(id)),
+            Self::Table(id) => match stage.table(id) {
+                Some(table) => Ok(table.scan().await?.try_collect().await?),
+                None => Ok(Vec::new()),
+            },
+        }
+    }
+}
+
+/// Leaves of the graph what the port or table needs; gives where its rows will be, and their schema.
+fn wanted(graph: &mut Graph, stage: &Stage, name: &str) -> Result<(Wanted, SchemaRef), Failure> {
+    let table = graph.nodes.iter().enumerate().find_map(|(node, n)| match &n.kind {
+        NodeKind::Upsert(u) if u.table_id == name => Some((PortRef { node, port: 0 }, u.table.columns.clone())),
+        _ => None,
+    });
+    if let Some((at, columns)) = table {
+        prune(graph, at);
+        return Ok((Wanted::Table(name.to_owned()), columns));
+    }
+    let at = find(graph, name)?;
+    let at = prune(graph, at);
+    let schema = graph.nodes.get(at.node).and_then(|n| n.ports.get(at.port)).map(|p| p.schema.clone());
+    let id = capture(graph, name, at, stage.capturing());
+    match (id, schema) {
+        (Some(id), Some(schema)) => Ok((Wanted::Port(id), schema)),
+        _ => Err(Failure::new(Failure::RUNNING, format!("`{name}` cannot be read"))),
+    }
 }
 
 fn find(graph: &Graph, name: &str) -> Result<PortRef, Failure> {
@@ -63,7 +104,7 @@ fn find(graph: &Graph, name: &str) -> Result<PortRef, Failure> {
 }
 
 /// Runs until enough rows have come, the inputs end, or somebody presses Ctrl-C.
-async fn watch(graph: Graph, stage: &Stage, id: &str, args: &PreviewArgs) -> Result<Vec<RecordBatch>, Failure> {
+async fn watch(graph: Graph, stage: &Stage, from: &Wanted, args: &PreviewArgs) -> Result<Vec<RecordBatch>, Failure> {
     let wanted = args.rows as usize;
     let options = RunOptions { workers: 1, max_in_flight: IN_FLIGHT, ..RunOptions::default() };
     let running = start(graph, options).await?;
@@ -76,11 +117,11 @@ async fn watch(graph: Graph, stage: &Stage, id: &str, args: &PreviewArgs) -> Res
         tokio::select! {
             result = &mut ended => {
                 result?;
-                return first(stage, id, wanted);
+                return first(from.rows(stage).await?, wanted);
             }
             _ = tokio::signal::ctrl_c() => break,
             now = look.tick() => {
-                let rows = stage.rows_captured(id);
+                let rows = from.count(stage);
                 if rows >= wanted {
                     break;
                 }
@@ -95,13 +136,13 @@ async fn watch(graph: Graph, stage: &Stage, id: &str, args: &PreviewArgs) -> Res
     handle.stop();
     // Connectors close what they have opened; who does not want to wait for that need not.
     let _ = tokio::time::timeout(PATIENCE, ended).await;
-    first(stage, id, wanted)
+    first(from.rows(stage).await?, wanted)
 }
 
-/// The first rows captured.
-fn first(stage: &Stage, id: &str, mut left: usize) -> Result<Vec<RecordBatch>, Failure> {
+/// The first rows of all.
+fn first(all: Vec<RecordBatch>, mut left: usize) -> Result<Vec<RecordBatch>, Failure> {
     let mut found = Vec::new();
-    for batch in stage.captured(id) {
+    for batch in all {
         let batch = rows::visible(&batch.slice(0, left.min(batch.num_rows())))?;
         left -= batch.num_rows();
         if batch.num_rows() > 0 {

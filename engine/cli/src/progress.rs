@@ -18,6 +18,8 @@ const SMOOTHING: f64 = 0.7;
 
 /// What was shown last.
 pub(crate) struct Progress {
+    /// Whether all sources end by themselves.
+    bounded: bool,
     began: Instant,
     live: bool,
     quiet: bool,
@@ -42,9 +44,9 @@ struct View {
 }
 
 impl View {
-    fn of(snapshot: &Snapshot) -> Self {
+    fn of(snapshot: &Snapshot, bounded: bool) -> Self {
         let sources = || snapshot.nodes.iter().filter(|n| n.kind == "source");
-        let all_known = sources().all(|n| n.bytes_total > 0);
+        let all_known = bounded && sources().all(|n| n.bytes_total > 0);
         Self {
             rows: sources().map(|n| n.counts.input).sum(),
             refused: snapshot.nodes.iter().map(|n| n.counts.rejected + n.counts.late + n.counts.failed).sum(),
@@ -81,13 +83,13 @@ impl View {
 }
 
 impl Progress {
-    pub(crate) fn new(began: Instant, quiet: bool) -> Self {
-        Self { began, live: terminal::is_live(), quiet, rows: 0, looked: began, logged: began, rate: 0.0 }
+    pub(crate) fn new(bounded: bool, began: Instant, quiet: bool) -> Self {
+        Self { bounded, began, live: terminal::is_live(), quiet, rows: 0, looked: began, logged: began, rate: 0.0 }
     }
 
     /// Shows the counters as they are now.
     pub(crate) fn show(&mut self, snapshot: &Snapshot, now: Instant) {
-        let view = View::of(snapshot);
+        let view = View::of(snapshot, self.bounded);
         self.measure(view.rows, now);
         if self.quiet {
             return;

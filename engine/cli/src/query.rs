@@ -28,7 +28,7 @@ pub(crate) fn execute(args: &QueryArgs) -> Result<(), Failure> {
     let registry = registry::registry();
     let mut loaded = load::for_running(&args.file.file, &args.file.reading, false, &registry)?;
     let graph = run::graph(&mut loaded)?;
-    run::runtime()?.block_on(async {
+    run::play(async {
         let named: Vec<String> = streams(&args.sql).into_iter().map(|(name, _)| name).collect();
         let tables = tables(&loaded, &graph, &named).await?;
         let found = run_batch(&args.sql, tables).await.map_err(|errors| told(&args.sql, &errors))?;

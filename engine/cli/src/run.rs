@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use millstream_runtime::graph::Graph;
+use millstream_runtime::graph::{Graph, Node, NodeKind};
 use millstream_runtime::metrics::Snapshot;
 use millstream_runtime::run::Handle;
 use millstream_runtime::{RunOptions, start};
@@ -33,10 +33,18 @@ pub(crate) fn execute(args: &RunArgs) -> Result<(), Failure> {
         let threads = number::of(workers as u64, "worker");
         terminal::note(&format!("{} on profile {profile}, {threads}; Ctrl-C stops it\n", graph.name));
     }
-    runtime()?.block_on(async {
+    play(async {
         let ended = run(graph, workers, args.until_idle, args.json).await?;
         summary::print(args, &loaded, &ended).await
     })
+}
+
+/// Runs something to its end. What hangs then, such as a read of the terminal, holds nobody back.
+pub(crate) fn play<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = runtime()?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_background();
+    result
 }
 
 /// The graph of a file that may run.
@@ -51,7 +59,7 @@ pub(crate) fn workers(asked: Option<u16>) -> usize {
 }
 
 /// The runtime of readers and writers; the workers have threads of their own.
-pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -63,8 +71,9 @@ pub(crate) async fn run(graph: Graph, workers: usize, until_idle: bool, quiet: b
     let began = Instant::now();
     let running = start(graph, RunOptions { workers, ..RunOptions::default() }).await?;
     let handle = running.handle();
-    let mut progress = Progress::new(began, quiet);
-    let mut idle = Idle::new(began);
+    let ends = ends(handle.graph());
+    let mut progress = Progress::new(ends.iter().all(|(_, ends)| *ends), began, quiet);
+    let mut idle = Idle::new(ends, began);
     let mut stopped = false;
     let mut ended = pin!(running.wait());
     let mut look = tokio::time::interval(LOOK);
@@ -92,6 +101,15 @@ pub(crate) async fn run(graph: Graph, workers: usize, until_idle: bool, quiet: b
     };
     terminal::clear();
     Ok(Ended { snapshot: result?, took: began.elapsed(), stopped, workers, handle })
+}
+
+/// By source, whether it ends by itself.
+fn ends(graph: &Graph) -> Vec<(String, bool)> {
+    let source = |node: &Node| match &node.kind {
+        NodeKind::Source(source) => Some((node.id.clone(), source.connector.bounded())),
+        _ => None,
+    };
+    graph.nodes.iter().filter_map(source).collect()
 }
 
 /// The second Ctrl-C.
@@ -129,18 +147,21 @@ impl Interrupts {
 
 /// Watches for the time when nothing moves any more.
 struct Idle {
+    /// By source, whether it ends by itself.
+    ends: Vec<(String, bool)>,
     rows: u64,
     since: Instant,
 }
 
 impl Idle {
-    fn new(now: Instant) -> Self {
-        Self { rows: 0, since: now }
+    fn new(ends: Vec<(String, bool)>, now: Instant) -> Self {
+        Self { ends, rows: 0, since: now }
     }
     fn is_idle(&mut self, snapshot: &Snapshot, now: Instant) -> bool {
         let rows = snapshot.nodes.iter().map(|n| n.counts.input + n.counts.produced).sum::<u64>();
+        let ends = |id: &str| self.ends.iter().any(|(source, ends)| *ends && source == id);
+        let unread = snapshot.nodes.iter().any(|n| ends(&n.id) && (n.splits == 0 || n.splits_finished < n.splits));
         let behind = snapshot.nodes.iter().any(|n| n.behind_millis > 0);
-        let unread = snapshot.nodes.iter().any(|n| n.bytes_total > 0 && n.splits_finished < n.splits);
         if rows != self.rows || behind || unread || snapshot.in_flight_bytes > 0 {
             self.rows = rows;
             self.since = now;

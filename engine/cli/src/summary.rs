@@ -103,6 +103,13 @@ fn head(loaded: &Loaded, ended: &Ended) {
         number::rate(ended.per_second(ended.records())),
         number::of(ended.workers as u64, "worker"),
     ));
+    let open = ended.snapshot.nodes.iter().map(|n| n.open_windows as u64).sum::<u64>();
+    if ended.stopped && open > 0 {
+        let left = number::of(open, "window");
+        terminal::line(&format!(
+            "  {left} had not ended and gave no final result; a new run reads its inputs from their beginning"
+        ));
+    }
     let (ticks, rows) = (&ended.snapshot.tick_latency, &ended.snapshot.row_latency);
     if rows.count > 0 {
         terminal::line(&terminal::dim(&format!("  latency of rows: {}; of ticks: {}", latency(rows), latency(ticks))));

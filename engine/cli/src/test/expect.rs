@@ -226,7 +226,7 @@ fn pair(fits: &[Vec<bool>], rows: usize) -> Vec<Option<usize>> {
         for row in 0..taken.len() {
             // A row that does not fit this one may still be tried for another.
             let fit = fits.get(want).and_then(|f| f.get(row)).copied().unwrap_or(false);
-            if !fit || !seen.get_mut(row).is_some_and(|s| !std::mem::replace(s, true)) {
+            if !fit || seen.get_mut(row).is_none_or(|s| std::mem::replace(s, true)) {
                 continue;
             }
             let holder = taken.get(row).copied().flatten();

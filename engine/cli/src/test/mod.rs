@@ -57,10 +57,9 @@ struct Tested {
 /// Runs the command.
 pub(crate) fn execute(args: &TestArgs) -> Result<(), Failure> {
     let registry = registry::registry();
-    let runtime = run::runtime()?;
     let mut files = Vec::new();
     for path in &args.files {
-        files.push(runtime.block_on(file(path, args, &registry))?);
+        files.push(run::play(file(path, args, &registry))?);
     }
     if args.json {
         terminal::line(&format!("{:#}", report::document(&files)));

@@ -1,0 +1,109 @@
+//! What is told of mistakes, and with which exit code.
+
+use crate::Shell;
+
+#[test]
+fn what_a_newcomer_gets_wrong_is_told_with_the_place_and_the_fix() {
+    let shell = Shell::new();
+    shell.run(&["check", "nowhere.yaml"]).ends(3).says(&["there is no file `nowhere.yaml`", "millstream new"]);
+    shell.starter("orders", &[]);
+    shell.run(&["run", "order.yaml"]).ends(3).says(&["did you mean `orders.yaml`?"]);
+    shell.run(&["run", "orders.yaml", "--profile", "prod"]).ends(2).says(&["prod", "local"]);
+    shell.run(&["run", "orders.yaml", "--set", "checkpoint"]).ends(2).says(&["path=value"]);
+    shell.run(&["frobnicate"]).ends(2);
+    shell.run(&["docs", "fle"]).ends(2).says(&["did you mean `file`?"]);
+    for (name, from, to, says) in [
+        ("column", "SUM(fare_amount)", "SUM(fare_amout)", "fare_amount"),
+        ("stream", "from: valid_rides", "from: valid_ride", "valid_ride"),
+        ("port", "from: [rides_per_day]", "from: [rides_per_dya]", "did you mean `rides_per_day`?"),
+        ("key", "validate:", "validat:", "validate"),
+        ("option", "seed: 7", "sed: 7", "seed"),
+        ("connector", "generate:", "generat:", "generate"),
+    ] {
+        let file = format!("{name}.yaml");
+        shell.starter(name, &[]);
+        let text = std::fs::read_to_string(shell.folder.path().join(&file)).unwrap();
+        let text = text.replacen(if text.contains(from) { from } else { "from: rides_in" }, to, 1);
+        shell.write(&file, &text);
+        let checked = shell.run(&["check", &file]).ends(2).says(&[says, "help", &format!("--> {file}:")]);
+        assert!(checked.err.trim_end().lines().last().unwrap().contains("error"), "{}", checked.err);
+        shell.run(&["run", &file]).ends(2).says(&[says]);
+    }
+}
+
+#[test]
+fn findings_are_a_document_with_json() {
+    let shell = Shell::new();
+    shell.starter("orders", &[("seed: 7", "sed: 7")]);
+    let document = shell.run(&["check", "orders.yaml", "--json"]).ends(2).json();
+    let finding = &document["findings"][0];
+    assert_eq!(finding["file"], "orders.yaml");
+    assert_eq!(finding["severity"], "error");
+    assert!(finding["line"].as_u64() > Some(1) && finding["code"].as_str().unwrap().starts_with('E'));
+    assert_eq!(document["files"][0]["ok"], false);
+    let document = shell.run(&["run", "orders.yaml", "--json"]).ends(2).json();
+    assert_eq!(document["findings"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn connectors_of_other_binaries_are_known_and_refused() {
+    let shell = Shell::new();
+    let kinesis = "rides: { kinesis: { stream: s } }";
+    shell.starter(
+        "orders",
+        &[("rides: { generate: { dataset: taxi_trips, part: ends, trips: 10000, days: 3, seed: 7 } }", kinesis)],
+    );
+    shell.run(&["check", "orders.yaml"]).ends(0).says(&["kinesis", "known", "1 warning"]);
+    shell.run(&["run", "orders.yaml"]).ends(2).says(&["kinesis", "not part of this binary"]);
+    shell.run(&["explain", "orders.yaml"]).ends(0).says(&["rides_per_day", "guarantee"]);
+    shell.run(&["test", "orders.yaml"]).ends(0).says(&["1 test passed"]);
+    shell.run(&["list"]).ends(0).says(&["kinesis", "not in this binary", "embedded"]);
+    shell.run(&["docs", "kinesis"]).ends(0).says(&["not part of this binary"]);
+}
+
+#[test]
+fn a_missing_input_is_the_environment() {
+    let shell = Shell::new();
+    shell.starter("orders", &[]);
+    let ran = shell.run(&["run", "orders.yaml", "--profile", "files"]).ends(3).says(&["rides_in", "rides/*.csv"]);
+    assert!(ran.err.contains("error: "), "{}", ran.err);
+    shell.run(&["query", "orders.yaml", "SELECT * FROM day_files"]).ends(3).says(&["run"]);
+}
+
+#[test]
+fn a_failing_test_shows_what_came_instead() {
+    let shell = Shell::new();
+    shell.starter("orders", &[("rides: 2, fares: \"20.00\"", "rides: 3, fares: \"20.0\"")]);
+    shell.run(&["test", "orders.yaml"]).ends(2).says(&[
+        "FAILED",
+        "`rides_per_day` has 1 row as expected, but with other values",
+        "--> orders.yaml:",
+        "- expected",
+        "+ got",
+        "1 of 1 test failed",
+    ]);
+    let document = shell.run(&["test", "orders.yaml", "--json"]).ends(2).json();
+    let test = &document["files"][0]["tests"][0];
+    assert_eq!(test["ok"], false);
+    assert_eq!(test["problems"][0]["difference"]["missing"][0][1], "3");
+    assert_eq!(test["problems"][0]["difference"]["unexpected"][0][1], "2");
+    shell.run(&["test", "orders.yaml", "--filter", "nothing"]).ends(0).says(&["no test's name contains `nothing`"]);
+}
+
+#[test]
+fn steps_that_need_checkpoints_fail_and_say_so() {
+    let shell = Shell::new();
+    shell.starter("orders", &[("      - watermark:", "      - crash: now\n      - watermark:")]);
+    shell.run(&["test", "orders.yaml"]).ends(2).says(&["`crash` needs checkpoints", "--> orders.yaml:"]);
+}
+
+#[test]
+fn sql_of_a_query_has_carets() {
+    let shell = Shell::new();
+    shell.starter("orders", &[("trips: 10000", "trips: 100")]);
+    shell.run(&["run", "orders.yaml"]).ends(0);
+    shell.run(&["query", "orders.yaml", "SELECT dya FROM day_files"]).ends(2).says(&["<query>:1:8", "^^^", "`day`"]);
+    let rows =
+        shell.run(&["query", "orders.yaml", "SELECT day FROM rides_per_day ORDER BY day LIMIT 1", "--format", "json"]);
+    assert!(rows.ends(0).out.starts_with("{\"day\":\""));
+}
