@@ -85,3 +85,60 @@ fn faults(node: &NodeSnapshot) -> Vec<String> {
     }
     wrong
 }
+
+#[cfg(test)]
+mod tests {
+    use millstream_runtime::metrics::{EdgeSnapshot, Latency};
+
+    use super::*;
+
+    fn node(id: &str, counts: Counts, edges: Vec<EdgeSnapshot>) -> NodeSnapshot {
+        NodeSnapshot {
+            id: id.to_owned(),
+            kind: "operator".to_owned(),
+            counts,
+            table: None,
+            ports: Vec::new(),
+            edges,
+            watermark: None,
+            event_time: None,
+            bytes: 0,
+            bytes_total: 0,
+            splits: 0,
+            splits_finished: 0,
+            behind_millis: 0,
+            state_bytes: 0,
+            state_keys: 0,
+            open_windows: 0,
+            summaries: Vec::new(),
+        }
+    }
+
+    fn snapshot(taken: u64, out: u64) -> Snapshot {
+        let edge = EdgeSnapshot { from: "orders".to_owned(), given: 1000, taken };
+        let counts = Counts { input: taken, out, rejected: 10, ..Counts::default() };
+        Snapshot {
+            nodes: vec![node("valid_orders", counts, vec![edge])],
+            tick_latency: Latency::default(),
+            row_latency: Latency::default(),
+            in_flight_bytes: 0,
+        }
+    }
+
+    #[test]
+    fn a_narrow_table_leaves_out_what_is_zero_everywhere() {
+        console::set_colors_enabled(false);
+        let text = table(&snapshot(1000, 990), 40);
+        assert_eq!(text, "  node             in  out  rejected\n  valid_orders  1,000  990        10\n");
+        assert!(table(&snapshot(1000, 990), 200).contains("duplicate"));
+    }
+
+    #[test]
+    fn a_lost_row_is_named() {
+        assert!(verdict(&snapshot(1000, 990)).is_ok());
+        let lost = verdict(&snapshot(1000, 989)).unwrap_err();
+        assert_eq!(lost, ["valid_orders took in 1,000 rows and accounts for 999"]);
+        let lost = verdict(&snapshot(999, 989)).unwrap_err();
+        assert_eq!(lost, ["orders gave 1,000 rows and valid_orders took 999 of them"]);
+    }
+}

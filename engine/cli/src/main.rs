@@ -9,6 +9,7 @@
 //! 2. Every way out is a [`exit::Failure`] or success, with the exit codes of the manual: 0 ok, 1 failed while
 //!    running, 2 the file is wrong or its tests fail, 3 the environment.
 
+mod allocator;
 mod args;
 mod bench;
 mod check;
@@ -38,10 +39,8 @@ mod written;
 
 use clap::Parser as _;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> std::process::ExitCode {
+    allocator::tune();
     let args = args::Args::parse();
     terminal::colors(args.color);
     panics::install();
