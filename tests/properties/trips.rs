@@ -51,7 +51,7 @@ pub(crate) struct Record {
 fn fate(random: &mut Random, refused: &[&'static str]) -> Fate {
     match random.below(100) {
         0..4 => Fate::Missing,
-        4..9 => Fate::Refused(*random.pick::<&str>(refused)),
+        4..9 => Fate::Refused(random.pick::<&str>(refused)),
         _ => Fate::Accepted,
     }
 }
@@ -70,7 +70,7 @@ pub(crate) fn trips(seed: u64, count: usize) -> Vec<Trip> {
             estimate: random.below(10_000),
             fare: random.below(10_000),
             tip: (!random.one_in(3)).then(|| random.below(500)),
-            excess: *random.pick::<&str>(&["", "0", "4999", "49", "000000000000001"]),
+            excess: random.pick::<&str>(&["", "0", "4999", "49", "000000000000001"]),
             start: fate(random, &["bad_json", "zone_known", "wrong_type", "missing_field"]),
             end: fate(random, &["bad_json", "fare_in_range", "bad_date"]),
         }

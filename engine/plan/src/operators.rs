@@ -55,7 +55,7 @@ impl<'a> Planner<'a> {
         let make: MakeOperator = Arc::new(move || Ok(Box::new(Validate::new(component.clone(), rules.clone()))));
         self.add_operator(
             id,
-            &[input.clone()],
+            std::slice::from_ref(&input),
             Routing::Local,
             make,
             vec![("", PortInfo { carries: Carries::Rows, ..input.clone() }), ("rejected", refused(&input))],
@@ -82,7 +82,7 @@ impl<'a> Planner<'a> {
         );
         let routing = Routing::Keys(columns.clone());
         let make: MakeOperator = Arc::new(move || Ok(Box::new(Dedup::new(columns.clone(), within, horizon))));
-        self.add_operator(id, &[input.clone()], routing, make, vec![("", input.clone())]);
+        self.add_operator(id, std::slice::from_ref(&input), routing, make, vec![("", input.clone())]);
         Some(())
     }
 

@@ -252,7 +252,6 @@ impl<'a> Planner<'a> {
         None
     }
 
-    #[expect(clippy::type_complexity, reason = "a digest is a schema and what makes it")]
     fn digest(
         &mut self,
         sink: &'a SinkSpec,

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
-use millstream_core::batch::Batch;
 use millstream_core::connector::{Connector, SourceOptions};
 use millstream_core::error::Result;
 use millstream_core::operator::Operator;
@@ -59,7 +58,7 @@ impl Node {
 }
 
 /// Where the rows of an input are worked on.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub enum Routing {
     /// On the worker they are on.
     Local,
@@ -67,19 +66,6 @@ pub enum Routing {
     Keys(Vec<usize>),
     /// All on worker 0.
     Single,
-    /// By a hash of each row.
-    Hash(Arc<dyn Fn(&Batch) -> Result<Vec<u64>> + Send + Sync>),
-}
-
-impl fmt::Debug for Routing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Local => f.write_str("local"),
-            Self::Keys(k) => write!(f, "by columns {k:?}"),
-            Self::Single => f.write_str("worker 0"),
-            Self::Hash(_) => f.write_str("by hash"),
-        }
-    }
 }
 
 /// Makes a worker's instance of an operator.

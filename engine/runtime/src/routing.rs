@@ -29,7 +29,6 @@ impl ByKeyGroup {
         let hashes = match &self.routing {
             Routing::Local | Routing::Single => return Ok((0, None)),
             Routing::Keys(columns) => hash_rows(&batch.rows, columns)?,
-            Routing::Hash(hash) => hash(batch)?,
         };
         let mut indices: Vec<Vec<u32>> = vec![Vec::new(); workers];
         for (row, hash) in hashes.into_iter().enumerate() {

@@ -1,5 +1,7 @@
 //! The dataflow with an operator of its own: routing, watermarks, ends and errors over several workers.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
