@@ -1,21 +1,18 @@
 //! `explain`: the resolved graph, the plan of each node, and what each sink guarantees.
 
-use std::sync::Arc;
-
 use arrow::datatypes::{DataType, SchemaRef};
 use millstream_core::batch::is_hidden;
-use millstream_core::connector::Connector;
 use millstream_core::refusal;
-use millstream_plan::{Bind, Bound, Description, Profile};
+use millstream_plan::Description;
 use millstream_runtime::graph::{Graph, Node, NodeKind, PortRef};
 use serde_json::{Value, json};
 
 use crate::args::{ExplainArgs, GraphFormat};
 use crate::exit::Failure;
 use crate::grid::wrap;
-use crate::load::{self, Loaded, Purpose};
+use crate::load::Loaded;
 use crate::stage::Names;
-use crate::{registry, terminal};
+use crate::{absent, registry, terminal};
 
 /// Columns of a page.
 const PAGE: usize = 90;
@@ -23,17 +20,8 @@ const PAGE: usize = 90;
 /// Runs the command.
 pub(crate) fn execute(args: &ExplainArgs) -> Result<(), Failure> {
     let registry = registry::registry();
-    let loaded = load::load(&args.file.file, &args.file.reading, Purpose::Looking, &registry)?;
-    if loaded.has_errors() {
-        load::print(&loaded);
-        terminal::note(&format!("{}\n", load::tally(&[&loaded])));
-        return Err(Failure::silent(Failure::FILE));
-    }
-    let pipeline = loaded.pipeline()?;
-    let profile = Profile::new(pipeline, loaded.parsed.profile.as_deref(), &registry);
-    let planned = load::plan(pipeline, &Drawn(&profile), true);
-    let graph = planned.graph.ok_or_else(|| Failure::silent(Failure::FILE))?;
-    let drawing = Drawing { names: port_names(&graph), graph: &graph, description: &planned.description };
+    let (loaded, graph, description) = absent::looked_at(&args.file, &registry)?;
+    let drawing = Drawing { names: port_names(&graph), graph: &graph, description: &description };
     terminal::out(&match args.format {
         GraphFormat::Text => drawing.text(&loaded),
         GraphFormat::Mermaid => drawing.mermaid(),
@@ -41,29 +29,6 @@ pub(crate) fn execute(args: &ExplainArgs) -> Result<(), Failure> {
         GraphFormat::Yaml => drawing.yaml(&loaded)?,
     });
     Ok(())
-}
-
-/// Stands for connectors of other binaries, so that there is a graph to draw.
-#[derive(Debug)]
-struct Elsewhere;
-
-impl Connector for Elsewhere {
-    fn kind(&self) -> &'static str {
-        "not built in"
-    }
-    fn positions_are_offsets(&self) -> bool {
-        false
-    }
-}
-
-struct Drawn<'a>(&'a Profile<'a>);
-
-impl Bind for Drawn<'_> {
-    fn bind(&self, name: &str) -> Option<Bound> {
-        let bound = self.0.bind(name)?;
-        let connector = bound.connector.unwrap_or_else(|| Arc::new(Elsewhere));
-        Some(Bound { connector: Some(connector), kind: bound.kind })
-    }
 }
 
 /// By port, the name users write.

@@ -9,6 +9,7 @@
 //! 2. Every way out is a [`exit::Failure`] or success, with the exit codes of the manual: 0 ok, 1 failed while
 //!    running, 2 the file is wrong or its tests fail, 3 the environment.
 
+mod absent;
 mod allocator;
 mod args;
 mod bench;

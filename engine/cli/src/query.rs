@@ -1,11 +1,13 @@
 //! `query`: SQL over what a pipeline has written: its tables and the files of its keyed sinks.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use futures::TryStreamExt as _;
 use millstream_core::batch::is_hidden;
+use millstream_core::connector::Connector;
 use millstream_core::sink::WriteMode;
 use millstream_runtime::graph::{Graph, NodeKind, SinkNode, UpsertNode};
 use millstream_spec::model::Pipeline;
@@ -15,7 +17,7 @@ use millstream_sql::{SqlError, SqlErrorKind, run_batch, streams};
 use crate::args::{QueryArgs, RowFormat};
 use crate::exit::Failure;
 use crate::load::Loaded;
-use crate::{load, number, registry, rows, run, terminal, written};
+use crate::{absent, number, registry, rows, run, terminal, written};
 
 /// What the SQL is called in messages.
 const NAME: &str = "<query>";
@@ -26,8 +28,7 @@ type Table = (String, SchemaRef, Vec<RecordBatch>);
 /// Runs the command.
 pub(crate) fn execute(args: &QueryArgs) -> Result<(), Failure> {
     let registry = registry::registry();
-    let mut loaded = load::for_running(&args.file.file, &args.file.reading, false, &registry)?;
-    let graph = run::graph(&mut loaded)?;
+    let (loaded, graph, _) = absent::looked_at(&args.file, &registry)?;
     run::play(async {
         let named: Vec<String> = streams(&args.sql).into_iter().map(|(name, _)| name).collect();
         let tables = tables(&loaded, &graph, &named).await?;
@@ -57,7 +58,7 @@ async fn tables(loaded: &Loaded, graph: &Graph, named: &[String]) -> Result<Vec<
                 let input = node.inputs.first().and_then(|p| graph.nodes.get(p.node).map(|n| n.port_name(p.port)));
                 let names: Vec<String> = std::iter::once(node.id.clone()).chain(input).collect();
                 let wanted = names.iter().any(|n| named.contains(n));
-                let rows = if wanted { files(pipeline, sink).await? } else { Vec::new() };
+                let rows = if wanted { files(loaded, pipeline, sink).await? } else { Vec::new() };
                 let schema = visible(&sink.options.schema);
                 all.extend(names.into_iter().map(|n| (n, schema.clone(), rows.clone())));
             }
@@ -79,9 +80,13 @@ async fn table(loaded: &Loaded, pipeline: &Pipeline, upsert: &UpsertNode) -> Res
     };
     let store = pipeline.tables.iter().find(|(id, _)| id.value == upsert.table_id).map(|(_, t)| &t.store.value);
     let path = store.and_then(|name| written::option(pipeline, loaded.parsed.profile.as_deref(), name, "path"));
-    if path.is_some_and(|p| !std::path::Path::new(&p).exists()) {
-        return Err(nothing());
+    if let Some(path) = path {
+        set(&path)?;
+        if !Path::new(&path).exists() {
+            return Err(nothing());
+        }
     }
+    here(&upsert.connector, &upsert.table_id)?;
     if upsert.connector.kind() == "memory" {
         return Err(Failure::new(
             Failure::ENVIRONMENT,
@@ -93,7 +98,31 @@ async fn table(loaded: &Loaded, pipeline: &Pipeline, upsert: &UpsertNode) -> Res
     Ok(table.scan().await?.try_collect().await?)
 }
 
-async fn files(pipeline: &Pipeline, sink: &SinkNode) -> Result<Vec<RecordBatch>, Failure> {
+/// Whether this binary has what a profile binds.
+fn here(connector: &Arc<dyn Connector>, id: &str) -> Result<(), Failure> {
+    if connector.kind() == absent::ABSENT {
+        let message =
+            format!("what `{id}` is bound to is not part of this binary, or cannot be read without its variables");
+        return Err(Failure::new(Failure::FILE, message).help("`--profile` picks another environment"));
+    }
+    Ok(())
+}
+
+/// An option whose variable is not set stays as it was written.
+fn set(path: &str) -> Result<(), Failure> {
+    if path.contains("${") {
+        return Err(Failure::new(Failure::ENVIRONMENT, format!("the variable in `{path}` is not set")));
+    }
+    Ok(())
+}
+
+async fn files(loaded: &Loaded, pipeline: &Pipeline, sink: &SinkNode) -> Result<Vec<RecordBatch>, Failure> {
+    here(&sink.connector, &sink.options.id)?;
+    let declared = pipeline.sinks.iter().find(|(id, _)| id.value == sink.options.id).map(|(_, s)| &s.write.value);
+    let profile = loaded.parsed.profile.as_deref();
+    if let Some(path) = declared.and_then(|name| written::option(pipeline, profile, name, "path")) {
+        set(&path)?;
+    }
     let found = sink.connector.written(&sink.options).await?;
     if found.is_empty() {
         let message = format!("the sink `{}` has not written anything yet", sink.options.id);

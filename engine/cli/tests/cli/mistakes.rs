@@ -68,6 +68,14 @@ fn a_missing_input_is_the_environment() {
     let ran = shell.run(&["run", "orders.yaml", "--profile", "files"]).ends(3).says(&["rides_in", "rides/*.csv"]);
     assert!(ran.err.contains("error: "), "{}", ran.err);
     shell.run(&["query", "orders.yaml", "SELECT * FROM day_files"]).ends(3).says(&["run"]);
+    // Questions about results need none of the inputs' variables; what cannot be found is said.
+    shell.starter(
+        "later",
+        &[("${RIDES:-rides/*.csv}", "${RIDES}"), ("path: out/later } }", "path: \"${OUT_FOLDER}\" } }")],
+    );
+    shell.run(&["run", "later.yaml", "--profile", "files"]).ends(2).says(&["RIDES", "OUT_FOLDER"]);
+    let unset = shell.run(&["query", "later.yaml", "SELECT * FROM day_files", "--profile", "files"]);
+    unset.ends(3).says(&["`${OUT_FOLDER}` is not set"]);
 }
 
 #[test]
