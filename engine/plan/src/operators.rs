@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::DataType;
+use humantime::format_duration;
 use millstream_core::refusal;
 use millstream_formats::template::Template;
 use millstream_operators::dedup::Dedup;
@@ -75,10 +76,16 @@ impl<'a> Planner<'a> {
         self.not_revised(&from.value, from.span, &format!("{path}.from"), "a dedup would keep the first of them")?;
         let columns = self.key_columns(key, &input, &from.value, &format!("{path}.key"))?;
         let horizon = self.horizon(&input.sources);
+        let names: Vec<&str> = key.iter().map(|k| k.value.as_str()).collect();
         self.description.say(
             &id.value,
             "dedup",
-            format!("rows of {} once per key within {within:?} of event time", from.value),
+            format!(
+                "rows of {} once per {} within {} of event time",
+                from.value,
+                names.join(", "),
+                format_duration(within)
+            ),
         );
         let routing = Routing::Keys(columns.clone());
         let make: MakeOperator = Arc::new(move || Ok(Box::new(Dedup::new(columns.clone(), within, horizon))));
