@@ -54,6 +54,12 @@ impl<'a> Attempts<'a> {
         true
     }
 
+    /// What is said of rows that an outage outlasted; an error where that stops the pipeline.
+    fn give_up(&self, what: &str, why: &str) -> Result<String> {
+        let error = self.unavailable(what, why);
+        if self.delivery.outage == Outage::Fail { Err(error) } else { Ok(error.to_string()) }
+    }
+
     pub(crate) fn unavailable(&self, what: &str, why: &str) -> Error {
         let tried = Duration::from_micros(self.clock.micros().saturating_sub(self.began));
         Error::unavailable(format!("{what} was tried for {}s and did not take rows: {why}", tried.as_secs()))
@@ -63,6 +69,11 @@ impl<'a> Attempts<'a> {
 /// Whether an error may pass by itself.
 pub(crate) fn passing(e: &Error) -> bool {
     matches!(e.kind(), ErrorKind::Unavailable | ErrorKind::Indeterminate)
+}
+
+/// A connector answers for each row, or it is broken.
+fn one_each(what: &str, outcomes: usize, rows: usize) -> Result<()> {
+    if outcomes == rows { Ok(()) } else { Err(Error::bug(format!("{what} gave {outcomes} outcomes for {rows} rows"))) }
 }
 
 /// Writes a batch to a sink until every row is written, refused or given up.
@@ -81,9 +92,7 @@ pub(crate) async fn deliver(
     loop {
         let why = match sink.write(&rows).await {
             Ok(outcomes) => {
-                if outcomes.len() != left.len() {
-                    return Err(Error::bug(format!("{what} gave {} outcomes for {} rows", outcomes.len(), left.len())));
-                }
+                one_each(what, outcomes.len(), left.len())?;
                 let mut retry = Vec::new();
                 let mut why = String::new();
                 for (outcome, row) in outcomes.into_iter().zip(std::mem::take(&mut left)) {
@@ -107,10 +116,7 @@ pub(crate) async fn deliver(
             Err(e) => return Err(e),
         };
         if !attempts.again(what, &why).await {
-            if delivery.outage == Outage::Fail {
-                return Err(attempts.unavailable(what, &why));
-            }
-            let reason = Reason { rule: "unavailable".into(), text: attempts.unavailable(what, &why).to_string() };
+            let reason = Reason { rule: "unavailable".into(), text: attempts.give_up(what, &why)? };
             delivered.failed.extend(left.iter().map(|r| (*r as usize, reason.clone())));
             return Ok(delivered);
         }
@@ -142,9 +148,7 @@ pub(crate) async fn put(
     loop {
         let why = match store.put(&current).await {
             Ok(outcomes) => {
-                if outcomes.len() != left.len() {
-                    return Err(Error::bug(format!("{what} gave {} outcomes for {} rows", outcomes.len(), left.len())));
-                }
+                one_each(what, outcomes.len(), left.len())?;
                 let mut retry = Vec::new();
                 let mut why = String::new();
                 for (outcome, row) in outcomes.into_iter().zip(std::mem::take(&mut left)) {
@@ -170,10 +174,7 @@ pub(crate) async fn put(
             Err(e) => return Err(e),
         };
         if !attempts.again(what, &why).await {
-            if delivery.outage == Outage::Fail {
-                return Err(attempts.unavailable(what, &why));
-            }
-            let reason = attempts.unavailable(what, &why).to_string();
+            let reason = attempts.give_up(what, &why)?;
             left.iter().for_each(|row| set(&mut finals, *row, PutOutcome::GivenUp(reason.clone())));
             return Ok(finals.into_iter().flatten().collect());
         }

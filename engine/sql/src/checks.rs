@@ -11,7 +11,7 @@ use datafusion::logical_expr::{Aggregate as AggregateNode, Expr, ExprSchemable, 
 use crate::cut::unaliased;
 use crate::error::{SqlError, SqlErrorKind};
 use crate::logical::Logical;
-use crate::types::describe;
+use millstream_core::schema::type_name;
 
 /// The most digits of a decimal.
 const DIGITS: i16 = 38;
@@ -191,7 +191,7 @@ fn dependence(call: &AggregateFunction, input: &DFSchema, logical: &Logical<'_>)
     let type_of = arg.and_then(|a| a.get_type(input).ok());
     if adds && type_of.is_some_and(doubles) {
         let message =
-            format!("{name} over {} depends in its last digits on the order of rows", describe(&DataType::Float64));
+            format!("{name} over {} depends in its last digits on the order of rows", type_name(&DataType::Float64));
         return Some(
             SqlError::new(SqlErrorKind::OrderDependent, message)
                 .at(range())

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use crate::cut::Branch;
 use crate::query::{PlannedQuery, Routing, Runs};
-use crate::types::describe;
 use crate::window::plan::WindowPlan;
+use millstream_core::schema::type_name;
 
 impl PlannedQuery {
     /// The plan, for people: what runs where, and what comes out.
@@ -26,7 +26,7 @@ impl PlannedQuery {
         }
         let users = millstream_core::batch::user_columns(&self.schema);
         let columns = self.schema.fields().iter().take(users);
-        let columns: Vec<String> = columns.map(|f| format!("{} {}", f.name(), describe(f.data_type()))).collect();
+        let columns: Vec<String> = columns.map(|f| format!("{} {}", f.name(), type_name(f.data_type()))).collect();
         let _ = writeln!(out, "columns: {}", columns.join(", "));
         if !self.key.is_empty() {
             let _ = writeln!(out, "key: {}", self.key.join(", "));

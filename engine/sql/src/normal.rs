@@ -3,7 +3,8 @@
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast};
 
 use crate::error::{SqlError, SqlErrorKind};
-use crate::types::{describe, is_zoned, language_type, utc};
+use crate::types::{is_zoned, language_type, utc};
+use millstream_core::schema::type_name;
 
 /// The same plan with columns of the language's types. `lenient`: columns of other types stay as they are.
 pub(crate) fn normalised(plan: LogicalPlan, lenient: bool) -> Result<LogicalPlan, SqlError> {
@@ -23,7 +24,8 @@ pub(crate) fn normalised(plan: LogicalPlan, lenient: bool) -> Result<LogicalPlan
                 exprs.push(column);
                 continue;
             }
-            let message = format!("`{}` is of type {}, which no stream has", field.name(), describe(field.data_type()));
+            let message =
+                format!("`{}` is of type {}, which no stream has", field.name(), type_name(field.data_type()));
             return Err(SqlError::new(SqlErrorKind::Planning, message)
                 .help("CAST it, for example to VARCHAR or BIGINT".to_owned()));
         };

@@ -26,7 +26,7 @@ use crate::parse::{self, Names};
 use crate::relation::WindowRelations;
 use crate::session::{self, Provider};
 use crate::text::Text;
-use crate::types::describe;
+use millstream_core::schema::type_name;
 
 /// A condition, compiled for the rows of one schema.
 #[derive(Clone)]
@@ -184,7 +184,7 @@ fn boolean_only(expr: Expr, schema: &DFSchema, text: &str) -> Result<Expr, SqlEr
             let start = text.len() - text.trim_start().len();
             Err(SqlError::new(
                 SqlErrorKind::NotBoolean,
-                format!("the condition is not true or false but {}", describe(&other)),
+                format!("the condition is not true or false but {}", type_name(&other)),
             )
             .at(start..start + trimmed.len())
             .help("compare it with something, or ask IS NOT NULL".to_owned()))

@@ -16,9 +16,9 @@ use datafusion::sql::sqlparser::ast::{
 };
 use millstream_core::batch::TIMESTAMP;
 
-use crate::types::describe;
 use crate::window::assign::AssignWindow;
 use crate::window::length::Length;
+use millstream_core::schema::type_name;
 
 /// The relations' names.
 pub(crate) const NAMES: [&str; 3] = ["tumble", "hop", "session"];
@@ -140,7 +140,7 @@ impl WindowRelations {
         }
         let data_type = datafusion::logical_expr::ExprSchemable::get_type(&column, input.schema())?;
         if data_type != TIMESTAMP {
-            let message = format!("`{time}` is not a timestamp column but of type {}", describe(&data_type));
+            let message = format!("`{time}` is not a timestamp column but of type {}", type_name(&data_type));
             let help = "declare it with `type: timestamp` and its `formats`, or CAST it in a subquery";
             return Err(at(message, help, place(time)));
         }

@@ -48,24 +48,3 @@ pub(crate) fn is_zoned(found: &DataType) -> bool {
 pub(crate) fn utc() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()))
 }
-
-/// The type's name in the pipeline language.
-pub(crate) fn describe(data_type: &DataType) -> String {
-    match data_type {
-        DataType::Utf8 => "string".to_owned(),
-        DataType::Boolean => "bool".to_owned(),
-        DataType::Int32 => "int".to_owned(),
-        DataType::Int64 => "bigint".to_owned(),
-        DataType::Float64 => "double".to_owned(),
-        DataType::Decimal128(p, s) => format!("decimal({p},{s})"),
-        DataType::Date32 => "date".to_owned(),
-        DataType::Timestamp(..) => "timestamp".to_owned(),
-        DataType::Binary => "bytes".to_owned(),
-        DataType::List(item) => format!("list<{}>", describe(item.data_type())),
-        DataType::Struct(fields) => {
-            let fields: Vec<_> = fields.iter().map(|f| format!("{}: {}", f.name(), describe(f.data_type()))).collect();
-            format!("struct<{}>", fields.join(", "))
-        }
-        other => other.to_string(),
-    }
-}
