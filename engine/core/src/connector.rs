@@ -6,10 +6,11 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
 
+use crate::checkpoint::CheckpointStore;
 use crate::error::{Error, Result};
 use crate::format::RecordFormat;
 use crate::schema::SourceSchema;
-use crate::sink::{Sink, SinkOptions};
+use crate::sink::{Commitment, Sink, SinkOptions};
 use crate::source::SplitSource;
 use crate::table::{TableSchema, TableStore};
 
@@ -22,6 +23,8 @@ pub enum Role {
     Sink,
     /// `tables.<id>.store`.
     Table,
+    /// `checkpoint.store`.
+    Checkpoints,
 }
 
 /// What a pipeline file says about one source.
@@ -62,6 +65,11 @@ pub trait Connector: fmt::Debug + Send + Sync {
         let _ = options;
         None
     }
+    /// What a sink over it makes of a crash; known without I/O.
+    fn commitment(&self, options: &SinkOptions) -> Commitment {
+        let _ = options;
+        Commitment::Direct
+    }
     /// Opens it for reading.
     ///
     /// # Errors
@@ -94,6 +102,14 @@ pub trait Connector: fmt::Debug + Send + Sync {
     async fn table(&self, schema: &TableSchema) -> Result<Arc<dyn TableStore>> {
         let _ = schema;
         Err(self.cannot("used as a store", "table"))
+    }
+    /// Opens it as the place where the checkpoints of a pipeline are kept; several pipelines may share it.
+    ///
+    /// # Errors
+    /// `Config` where it cannot be one; `Environment`.
+    async fn checkpoints(&self, pipeline: &str) -> Result<Arc<dyn CheckpointStore>> {
+        let _ = pipeline;
+        Err(self.cannot("used for checkpoints", "checkpoint"))
     }
     /// What [`Role::Source`] and the like say when it cannot be one.
     fn cannot(&self, verb: &str, role: &str) -> Error {

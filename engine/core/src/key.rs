@@ -1,7 +1,7 @@
 //! Keys: stable hashes over columns, and the key groups that spread them over workers.
 //!
 //! The hash is part of what a checkpoint promises, so it is our own definition over values, not DataFusion's
-//! or Arrow's: `xxh3` over, per column, a tag byte (0 null, 1 value), then the value: 8 bytes little-endian
+//! or Arrow's: the low half of the 128-bit `xxh3` (which is also an id's 128 bits) over, per column, a tag byte (0 null, 1 value), then the value: 8 bytes little-endian
 //! for whole numbers, times and decimals' low half (16 for decimals), the bits of doubles (-0.0 as 0.0, one
 //! NaN), and for text and bytes a 4-byte length and the bytes.
 
@@ -10,7 +10,7 @@ use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Float64Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
     UInt64Type,
 };
-use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+use xxhash_rust::xxh3::xxh3_128;
 
 use crate::error::{Error, Result};
 
@@ -102,12 +102,12 @@ pub fn key_bytes(rows: &RecordBatch, columns: &[usize], row: usize, out: &mut Ve
     Ok(())
 }
 
-/// Per row, the 64-bit hash of `columns`.
+/// Per row, the 64-bit hash of `columns`: the low half of [`identify_rows`].
 ///
 /// # Errors
 /// As [`key_bytes`].
 pub fn hash_rows(rows: &RecordBatch, columns: &[usize]) -> Result<Vec<u64>> {
-    map_keys(rows, columns, xxh3_64)
+    map_keys(rows, columns, |bytes| xxh3_128(bytes) as u64)
 }
 
 /// Per row, the 128-bit hash of `columns`: equal hashes are taken for equal keys.

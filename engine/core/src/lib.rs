@@ -9,6 +9,7 @@
 //! [`operator::Operator`]. None of them knows the runtime that drives it.
 
 pub mod batch;
+pub mod checkpoint;
 pub mod connector;
 pub mod error;
 pub mod format;
@@ -18,6 +19,7 @@ pub mod operator;
 pub mod refusal;
 pub mod schema;
 pub mod sink;
+pub mod snapshot;
 pub mod source;
 pub mod table;
 pub mod time;

@@ -3,6 +3,7 @@
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::ledger::Counts;
+use crate::snapshot::{Snapshot, StateLayout, StateTable};
 use crate::time::{Tick, Watermark};
 
 /// Which of an operator's inputs a batch came by.
@@ -67,6 +68,30 @@ pub trait Operator: Send {
     /// As `on_batch`.
     fn on_end(&mut self, out: &mut Output) -> Result<()> {
         let _ = out;
+        Ok(())
+    }
+    /// What its state looks like; `None` where it remembers nothing but the watermark.
+    fn layout(&self) -> Option<StateLayout> {
+        None
+    }
+    /// Its state now: all of it (`whole`), or what changed since the last snapshot or restore. Called between ticks,
+    /// after everything due at the tick was given. The data path waits for it: rows are copied here, and encoded and
+    /// stored elsewhere.
+    ///
+    /// # Errors
+    /// `Bug` only.
+    fn snapshot(&mut self, whole: bool) -> Result<Snapshot> {
+        let _ = whole;
+        Ok(Snapshot::default())
+    }
+    /// Takes back what [`Operator::snapshot`] gave, here or in an earlier process with other workers: the tables of
+    /// all layers, oldest first, only rows of this worker's key groups. Called at most once, before anything else;
+    /// `watermark` is where the operator's inputs were at the snapshot.
+    ///
+    /// # Errors
+    /// `Bug` where the tables are not of this operator: a layout that does not fit was refused before.
+    fn restore(&mut self, tables: Vec<StateTable>, watermark: Watermark) -> Result<()> {
+        let _ = (tables, watermark);
         Ok(())
     }
     /// Rows taken in and neither given on nor merged yet (the `held` of the ledger).

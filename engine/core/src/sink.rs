@@ -10,11 +10,12 @@ use serde::{Deserialize, Serialize};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::format::{Compression, RecordFormat};
+use crate::snapshot::{Snapshot, StateTable};
 
 /// What a sink says of one row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The row is durable, or durably staged for the next [`Sink::commit`].
+    /// The sink has the row: see [`Sink::write`] for how safe it is.
     Done,
     /// This row can never succeed; the reason.
     Refused(String),
@@ -73,20 +74,86 @@ pub struct SinkOptions {
     pub instance: usize,
     /// See `instance`.
     pub instances: usize,
-    /// Distinguishes the files of this start of the pipeline from those of all others.
+    /// The run of the pipeline: since its state was last empty. Names of files that are made visible tell it.
+    pub run: String,
+    /// Distinguishes what this process stages from what all others have. Never part of a visible name.
     pub generation: String,
+    /// The number of the checkpoint that covers the first rows written; later ones follow one by one.
+    pub checkpoint: u64,
+}
+
+/// What a sink makes of a crash: how often a row is there afterwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Commitment {
+    /// Rows are out as soon as they are written; those since the last checkpoint are written again after a crash.
+    #[default]
+    Direct,
+    /// The same, but writing a row again changes nothing: a row of a key replaces the one before.
+    Keyed,
+    /// Rows are staged when they are written and become visible at the checkpoint that covers them, each once.
+    Staged,
+    /// The engine keeps rows in its state and sends them after the checkpoint that covers them, with an id by which the
+    /// receiver tells a second sending. Whether it does is the connector's to say.
+    Outbox {
+        /// A row that is sent twice is there once.
+        deduplicates: bool,
+    },
+}
+
+/// Names a batch of an outbox: the same rows have the same id whenever they are sent.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct BatchId {
+    /// The run of the pipeline: since its state was last empty.
+    pub run: String,
+    /// The checkpoint that covers the rows.
+    pub checkpoint: u64,
+    /// Which of the sink's instances gathered them.
+    pub instance: usize,
+    /// Counts the instance's batches of the checkpoint, from 0.
+    pub sequence: u64,
+}
+
+impl fmt::Display for BatchId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{:06}-{}-{:06}", self.run, self.checkpoint, self.instance, self.sequence)
+    }
+}
+
+/// What a sink has to make visible, and what it must not forget.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Prepared {
+    /// For [`Sink::commit`]; `None` where there is nothing to make visible.
+    pub staged: Option<serde_json::Value>,
+    /// What [`Sink::restore`] needs.
+    pub state: Snapshot,
 }
 
 /// Writes rows. One instance per worker; calls never overlap.
+///
+/// ```text
+/// restore? -> ( write* -> prepare(n) -> [checkpoint n is claimed] -> commit(n) )*
+/// ```
+/// A process may die between any two of these, and another one goes on from the last claimed checkpoint: it commits
+/// what that has staged (again), restores, and writes the rows behind it.
 #[async_trait]
 pub trait Sink: Send {
-    /// Writes a batch and says what became of each row: as many outcomes as rows. Every row reported
-    /// [`Outcome::Done`] is durable, or durably staged where the sink works in two phases. A row is reported
-    /// `Done` at most once; rows reported [`Outcome::Retry`] are given again, alone.
+    /// Writes a batch and says what became of each row: as many outcomes as rows. Rows reported [`Outcome::Done`] are
+    /// durable once the next `prepare` has returned (at once where the sink is [`Commitment::Direct`] or
+    /// [`Commitment::Keyed`]). A row is reported `Done` at most once; rows reported [`Outcome::Retry`] are given
+    /// again, alone.
     ///
     /// # Errors
     /// `Unavailable` where nothing of the batch was written: the whole batch is given again.
     async fn write(&mut self, batch: &Batch) -> Result<Vec<Outcome>>;
+    /// Sends a batch of an outbox; one of the same id may have been sent before, by this process or an earlier one.
+    /// Only for [`Commitment::Outbox`]; else as `write`.
+    ///
+    /// # Errors
+    /// As `write`, and `Indeterminate` where something may have been sent: the batch is given again.
+    async fn send(&mut self, id: &BatchId, batch: &Batch) -> Result<Vec<Outcome>> {
+        let _ = id;
+        self.write(batch).await
+    }
     /// Called about once a second: finishes what is due by time (rolling files).
     ///
     /// # Errors
@@ -94,12 +161,41 @@ pub trait Sink: Send {
     async fn poll(&mut self) -> Result<()> {
         Ok(())
     }
-    /// Makes all that was staged so far visible, atomically per file. Called at every checkpoint and at the end;
-    /// calling it again without a write between changes nothing.
+    /// Stages everything written so far, durably, for the checkpoint with this number, and says how to make it visible.
+    /// The sink's state is all of it where `whole` is asked for, else what changed since the last call. May be called
+    /// again with the same number after it failed.
     ///
     /// # Errors
     /// As `write`.
-    async fn commit(&mut self) -> Result<()> {
+    async fn prepare(&mut self, checkpoint: u64, whole: bool) -> Result<Prepared> {
+        let _ = (checkpoint, whole);
+        Ok(Prepared::default())
+    }
+    /// Makes visible what this instance, or one of an earlier process, has staged for a checkpoint. Idempotent: what is
+    /// visible already stays as it is. Never replaces what a later checkpoint made visible.
+    ///
+    /// # Errors
+    /// As `write`; `Environment` where what was staged is gone and is not visible either: rows are lost, and the
+    /// message names them.
+    async fn commit(&mut self, checkpoint: u64, staged: &serde_json::Value) -> Result<()> {
+        let _ = (checkpoint, staged);
+        Ok(())
+    }
+    /// Takes back the state of `prepare`, of all instances: the tables of all layers, oldest first. Called at most
+    /// once, before anything is written.
+    ///
+    /// # Errors
+    /// `Bug` where the tables are not of this sink.
+    async fn restore(&mut self, tables: Vec<StateTable>) -> Result<()> {
+        let _ = tables;
+        Ok(())
+    }
+    /// Removes what earlier processes have staged and will never be committed. Called on instance 0 as soon as a
+    /// checkpoint of this process is claimed: no other can claim one any more.
+    ///
+    /// # Errors
+    /// As `write`.
+    async fn clean(&mut self) -> Result<()> {
         Ok(())
     }
     /// What a person should know after the run: where the rows went, such as `12 files under out/raw`.
