@@ -11,11 +11,13 @@
     reason = "these are tests"
 )]
 
+mod checkpoints;
 mod rows;
 mod sink;
 mod source;
 mod table;
 
+pub use checkpoints::checkpoints;
 pub use rows::{every_type, json_lines};
 #[cfg(test)]
 pub(crate) use sink::batch;
