@@ -14,6 +14,8 @@
 //! 4. There are at most [`CHUNKS`] and one chunks: the youngest are merged into one, as far back as that one is not
 //!    much smaller than the next, so that each row is copied a few times only.
 
+mod remember;
+
 use std::collections::BTreeMap;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
@@ -24,6 +26,7 @@ use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use hashbrown::HashTable;
 use millstream_core::key::{hash_rows, key_bytes};
 
+use self::remember::Unsaved;
 use super::partial::greatest;
 use super::plan::WindowPlan;
 
@@ -73,6 +76,7 @@ pub(crate) struct Groups {
     /// By start.
     pub(crate) windows: BTreeMap<i64, Window>,
     changed: Vec<usize>,
+    unsaved: Unsaved,
 }
 
 /// What a merge touches: for each row of the batch which of the touched groups it belongs to.
@@ -125,6 +129,7 @@ impl Groups {
             key_bytes: 0,
             windows: BTreeMap::new(),
             changed: Vec::new(),
+            unsaved: Unsaved::default(),
         })
     }
 
@@ -137,7 +142,7 @@ impl Groups {
     pub(crate) fn bytes(&self) -> usize {
         let columns = self.chunks.iter().flat_map(|c| &c.columns).map(|c| c.get_array_memory_size()).sum::<usize>();
         let slots = self.slots.len() * size_of::<Slot>() + self.chunk_rows * size_of::<usize>();
-        columns + self.key_bytes + slots + self.table.capacity() * size_of::<usize>()
+        columns + self.key_bytes + slots + self.unsaved.bytes() + self.table.capacity() * size_of::<usize>()
     }
 
     /// Merges a partial batch.
@@ -184,20 +189,28 @@ impl Groups {
         for (row, &hash) in hashes.iter().enumerate() {
             key.clear();
             key_bytes(partial, &columns, row, &mut key).map_err(|e| exec_datafusion_err!("{e}"))?;
-            let found = self.table.find(hash, |&s| *self.slots[s].key == *key).copied();
-            let slot = found.unwrap_or_else(|| self.insert(&key, hash, windows.value(row)));
+            let (slot, is_known) = self.find_or_insert(&key, hash, windows.value(row));
             indices.push(*numbers.entry(slot).or_insert_with(|| {
-                met.push((slot, row, found.is_some()));
+                met.push((slot, row, is_known));
                 met.len() - 1
             }));
         }
         let touched = Touched::known_first(indices, &met);
         for &slot in &touched.slots {
+            self.unsaved.mark(slot);
             if !std::mem::replace(&mut self.slots[slot].changed, true) {
                 self.changed.push(slot);
             }
         }
         Ok(touched)
+    }
+
+    /// The slot of a group, and whether there was one.
+    fn find_or_insert(&mut self, key: &[u8], hash: u64, window: i64) -> (usize, bool) {
+        match self.table.find(hash, |&s| *self.slots[s].key == *key) {
+            Some(&slot) => (slot, true),
+            None => (self.insert(key, hash, window), false),
+        }
     }
 
     fn insert(&mut self, key: &[u8], hash: u64, window: i64) -> usize {

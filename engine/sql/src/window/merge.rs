@@ -15,6 +15,7 @@ use arrow::row::{RowConverter, SortField};
 use datafusion::common::{Result as DfResult, exec_datafusion_err};
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use millstream_core::operator::{InPort, Operator, Output, StateSize};
+use millstream_core::snapshot::{Layer, Snapshot, StateLayout, StateTable};
 use millstream_core::{Batch, Error, ErrorKind, Result, Tick, Watermark};
 
 use super::groups::Groups;
@@ -59,12 +60,7 @@ impl MergeWindow {
     fn settle(&mut self, out: &mut Output) -> Result<()> {
         let mut slots = self.groups.take_changed(|w| w.fired);
         let (plan, watermark) = (Arc::clone(&self.plan), self.watermark);
-        let due = |start: i64| {
-            let end = plan.length.end_of(start);
-            let waits = if plan.having { watermark.0.0 <= plan.settled_behind(end) } else { watermark.0.0 < end };
-            !waits || watermark.is_complete()
-        };
-        slots.extend(self.groups.fire(due));
+        slots.extend(self.groups.fire(|start| plan.is_due(start, watermark)));
         self.give(&slots, true, out)
     }
 
@@ -222,9 +218,7 @@ impl Operator for MergeWindow {
         self.watermark = watermark;
         self.settle(out)?;
         let plan = Arc::clone(&self.plan);
-        let settled =
-            |start: i64| watermark.is_complete() || watermark.0.0 > plan.settled_behind(plan.length.end_of(start));
-        self.groups.forget(settled).map_err(|e| self.broken(e))
+        self.groups.forget(|start| plan.is_settled(start, watermark)).map_err(|e| self.broken(e))
     }
 
     fn on_tick(&mut self, tick: Tick, out: &mut Output) -> Result<()> {
@@ -238,6 +232,21 @@ impl Operator for MergeWindow {
             self.give(&slots, false, out)?;
         }
         Ok(())
+    }
+
+    fn layout(&self) -> Option<StateLayout> {
+        Some(super::layout::layout(&self.plan))
+    }
+
+    fn snapshot(&mut self, whole: bool) -> Result<Snapshot> {
+        let layer = if whole { Layer::Whole } else { Layer::Changes };
+        let groups = self.groups.snapshot(&self.plan, whole).map_err(|e| self.broken(e))?;
+        Ok(Snapshot { layer, tables: vec![groups] })
+    }
+
+    fn restore(&mut self, tables: Vec<StateTable>, watermark: Watermark) -> Result<()> {
+        self.watermark = watermark;
+        self.groups.restore(&self.plan, tables, watermark).map_err(|e| self.broken(e))
     }
 
     fn state_size(&self) -> StateSize {

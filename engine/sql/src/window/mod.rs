@@ -15,6 +15,7 @@
 pub(crate) mod aggregate;
 pub(crate) mod assign;
 pub(crate) mod groups;
+pub(crate) mod layout;
 pub(crate) mod length;
 pub(crate) mod meaning;
 pub(crate) mod merge;

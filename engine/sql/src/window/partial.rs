@@ -9,6 +9,7 @@ use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
 use millstream_core::operator::{InPort, Operator, Output};
+use millstream_core::snapshot::StateTable;
 use millstream_core::{Batch, Error, EventTime, Result, Watermark};
 
 use super::aggregate::accumulators;
@@ -257,6 +258,11 @@ impl Operator for PartialWindow {
     }
 
     fn on_watermark(&mut self, watermark: Watermark, _: &mut Output) -> Result<()> {
+        self.watermark = watermark;
+        Ok(())
+    }
+
+    fn restore(&mut self, _: Vec<StateTable>, watermark: Watermark) -> Result<()> {
         self.watermark = watermark;
         Ok(())
     }

@@ -7,6 +7,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::common::{Column, DFSchema, Result as DfResult};
 use datafusion::logical_expr::{Aggregate as AggregateNode, Expr, LogicalPlan};
 use datafusion::physical_expr::PhysicalExpr;
+use millstream_core::Watermark;
 use millstream_core::batch::{TIMESTAMP, hidden};
 
 use super::aggregate::Aggregate;
@@ -363,5 +364,18 @@ impl WindowPlan {
     /// The watermark behind which no accepted row can reach the window that ends at `end`.
     pub(crate) fn settled_behind(&self, end: i64) -> i64 {
         self.accepted_until(end).saturating_add(millstream_core::time::micros(self.horizon))
+    }
+
+    /// Whether no accepted row can reach the window that begins at `start` any more: it is forgotten.
+    pub(crate) fn is_settled(&self, start: i64, watermark: Watermark) -> bool {
+        watermark.is_complete() || watermark.0.0 > self.settled_behind(self.length.end_of(start))
+    }
+
+    /// Whether the final results of the window that begins at `start` are to be given.
+    pub(crate) fn is_due(&self, start: i64, watermark: Watermark) -> bool {
+        if self.having {
+            return self.is_settled(start, watermark);
+        }
+        watermark.is_complete() || watermark.0.0 >= self.length.end_of(start)
     }
 }
