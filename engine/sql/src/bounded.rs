@@ -2,16 +2,18 @@
 //!
 //! Rows are sorted by content first, so that the result does not depend on how they arrived.
 
+mod remember;
+
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray, UInt32Array, new_null_array};
+use arrow::array::{Array, ArrayRef, RecordBatch, TimestampMicrosecondArray, UInt32Array, new_null_array};
 use arrow::compute::{concat_batches, take_record_batch};
-use arrow::datatypes::{DataType, TimestampMicrosecondType};
+use arrow::datatypes::DataType;
 use arrow::row::{RowConverter, SortField};
 use datafusion::common::{DataFusionError, Result as DfResult};
 use datafusion::logical_expr::LogicalPlan;
-use millstream_core::batch::hidden;
 use millstream_core::operator::{InPort, Operator, Output, StateSize};
+use millstream_core::snapshot::{Snapshot, StateLayout, StateTable};
 use millstream_core::{Batch, Error, ErrorKind, Result, Watermark};
 
 use crate::batch::execute;
@@ -34,17 +36,29 @@ pub(crate) struct BoundedPlan {
 pub(crate) struct Bounded {
     plan: Arc<BoundedPlan>,
     component: String,
+    /// Per input port, what came.
     rows: Vec<Vec<RecordBatch>>,
+    /// Per input port, how many batches the last snapshot had.
+    saved: Vec<usize>,
     arrived_at: Option<i64>,
     event_time: Option<i64>,
 }
 
 impl Bounded {
     pub(crate) fn new(plan: Arc<BoundedPlan>, component: String) -> Self {
-        Self { rows: vec![Vec::new(); plan.inputs.len()], plan, component, arrived_at: None, event_time: None }
+        let inputs = plan.inputs.len();
+        Self {
+            plan,
+            component,
+            rows: vec![Vec::new(); inputs],
+            saved: vec![0; inputs],
+            arrived_at: None,
+            event_time: None,
+        }
     }
 
     fn run(&mut self) -> Result<Vec<RecordBatch>> {
+        self.saved.fill(0);
         let mut tables = std::collections::BTreeMap::new();
         for ((stream, view), batches) in self.plan.inputs.iter().zip(&mut self.rows) {
             tables.insert(
@@ -57,15 +71,6 @@ impl Bounded {
             .build()
             .map_err(|e| Error::environment("cannot start a runtime for SQL").caused_by(e))?;
         runtime.block_on(execute(plan)).map_err(|e| failed(&self.component, e))
-    }
-
-    fn remember(&mut self, batch: &Batch) {
-        let greatest = |name: &str| {
-            let times = batch.column(name)?.as_primitive_opt::<TimestampMicrosecondType>()?;
-            arrow::compute::max(times)
-        };
-        self.arrived_at = self.arrived_at.max(greatest(hidden::ARRIVED_AT));
-        self.event_time = self.event_time.max(greatest(hidden::EVENT_TIME));
     }
 
     /// Result rows behind the greatest times of all input.
@@ -103,7 +108,7 @@ fn canonical(view: &View, batches: Vec<RecordBatch>) -> DfResult<RecordBatch> {
 
 impl Operator for Bounded {
     fn on_batch(&mut self, InPort(input): InPort, batch: Batch, out: &mut Output) -> Result<()> {
-        self.remember(&batch);
+        self.see_times(|name| batch.column(name));
         let plan = Arc::clone(&self.plan);
         if let (Some((_, view)), Some(rows)) = (plan.inputs.get(input), self.rows.get_mut(input)) {
             rows.push(view.rows(&batch.rows, batch.origin.as_deref())?);
@@ -126,10 +131,23 @@ impl Operator for Bounded {
         Ok(())
     }
 
+    fn layout(&self) -> Option<StateLayout> {
+        Some(remember::layout(&self.plan))
+    }
+
+    fn snapshot(&mut self, whole: bool) -> Result<Snapshot> {
+        self.remembered(whole)
+    }
+
+    fn restore(&mut self, tables: Vec<StateTable>, watermark: Watermark) -> Result<()> {
+        self.take_back(tables, watermark)
+    }
+
     fn state_size(&self) -> StateSize {
         let batches = || self.rows.iter().flatten();
         StateSize {
-            bytes: batches().map(RecordBatch::get_array_memory_size).sum(),
+            // Not their buffers: restored batches are slices of one.
+            bytes: batches().map(|rows| Batch::new(rows.clone()).bytes()).sum(),
             keys: batches().map(RecordBatch::num_rows).sum(),
             open_windows: 0,
         }
