@@ -85,7 +85,7 @@ pub(crate) fn planned(sql: &str, emit: &Emit, horizon_micros: u64) -> PlannedQue
 pub(crate) struct Workers {
     routings: Vec<Routing>,
     /// Per stage, per worker.
-    operators: Vec<Vec<Box<dyn Operator>>>,
+    pub(crate) operators: Vec<Vec<Box<dyn Operator>>>,
     pub(crate) results: Vec<Batch>,
     pub(crate) late: Vec<Batch>,
     pub(crate) failed: Vec<Batch>,

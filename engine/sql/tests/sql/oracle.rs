@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use crate::harness::{DAY, HOUR, MINUTE, Trip, Workers, batch, lines, oracle, planned, rows_of, table};
 
-const QUERIES: [&str; 8] = [
+pub(crate) const QUERIES: [&str; 8] = [
     "SELECT window_start, SUM(fare) AS s, COUNT(*) AS n, AVG(fare) AS a, MAX(fare) AS hi, MIN(fare) AS lo \
      FROM tumble(trips.completed, at, INTERVAL '1 day') GROUP BY window_start, window_end",
     "SELECT zone, window_start, window_end, COUNT(fare) AS n, SUM(count) AS c \
@@ -32,7 +32,7 @@ fn trip() -> impl Strategy<Value = Trip> {
 }
 
 /// Splits of rows, each cut into batches, and the order in which the batches of the splits come.
-fn input() -> impl Strategy<Value = (Vec<Vec<Trip>>, Vec<usize>, Vec<usize>)> {
+pub(crate) fn input() -> impl Strategy<Value = (Vec<Vec<Trip>>, Vec<usize>, Vec<usize>)> {
     let splits = prop::collection::vec(prop::collection::vec(trip(), 0..40), 1..4);
     (splits, prop::collection::vec(1..17_usize, 1..6), prop::collection::vec(0..4_usize, 64))
 }
