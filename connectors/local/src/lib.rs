@@ -3,6 +3,7 @@
 //! Each folder is one connector: `config.rs` its options, `source.rs`, `sink.rs`, `table.rs` what it can be.
 
 mod ahead;
+pub mod checkpoints;
 pub mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -17,6 +18,7 @@ mod lines;
 mod live;
 pub mod log;
 pub mod memory;
+mod refused_options;
 pub mod stdin;
 pub mod stdout;
 pub mod tcp;

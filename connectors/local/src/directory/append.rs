@@ -1,35 +1,31 @@
-//! Appended rows: new files only, one open per path, visible at commit.
+//! Appended rows: new files only, one open per path, visible when the checkpoint that covers their rows is committed.
+//!
+//! ```text
+//! rows -> open, one per path -- roll, prepare(n) --> complete, hidden -- commit(n) --> visible
+//! ```
+//! A visible name tells the run, the checkpoint, the worker and which of its files of that checkpoint it is, and
+//! nothing of the process that wrote it: whoever commits a checkpoint, and however often, gives the same names.
 
-use std::collections::HashMap;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
-use millstream_core::sink::{Outcome, Sink, SinkOptions};
+use millstream_core::sink::{Outcome, Prepared, Sink, SinkOptions};
 use millstream_core::{Batch, Error, ErrorKind, EventTime, Result};
 use millstream_formats::{EncodeOptions, encoder};
+use serde_json::Value;
 
+use super::entry::{Entry, Published};
 use super::paths::{Group, Paths};
-use super::staged::{Complete, STAGING, StagedFile, remove_abandoned, tidy};
-use crate::clock::Clock;
-
-/// Where and how files are written.
-#[derive(Debug, Clone)]
-pub(crate) struct Place {
-    pub(crate) root: PathBuf,
-    /// The part of the path template before its first name, for people.
-    pub(crate) fixed: String,
-    pub(crate) fsync: bool,
-    pub(crate) max_open_files: usize,
-    pub(crate) clock: Arc<dyn Clock>,
-    /// Files made visible by all instances of the sink.
-    pub(crate) files: Arc<AtomicU64>,
-}
+use super::place::Place;
+use super::staged::StagedFile;
 
 struct Open {
     file: StagedFile,
-    target: PathBuf,
+    /// Its hidden and its visible path, below the sink's folder.
+    staged: String,
+    target: String,
     begun_at: EventTime,
     used: u64,
 }
@@ -39,44 +35,37 @@ pub(crate) struct AppendSink {
     place: Place,
     options: SinkOptions,
     paths: Paths,
-    staging: PathBuf,
     open: HashMap<String, Open>,
-    /// Complete files in the order of their completion, with where they go.
-    complete: Vec<(Complete, PathBuf)>,
+    /// Complete files of rows that `checkpoint` covers.
+    complete: Vec<Entry>,
     /// Files that could not be completed yet.
     stuck: Vec<Open>,
+    /// The checkpoint that covers the rows written now.
+    checkpoint: u64,
+    /// Files begun since the last checkpoint.
     sequence: u64,
+    /// Files begun at all: hidden names are used once.
+    begun: u64,
+    /// What the last checkpoint has staged, until it is committed: it may be asked for again.
+    prepared: Option<(u64, Vec<Entry>)>,
     /// Counts uses, for finding the file that was idle longest.
     uses: u64,
 }
 
 impl AppendSink {
     pub(crate) fn new(place: Place, options: &SinkOptions, template: &str) -> Result<Self> {
-        if !template.contains("{batch_id}") {
-            let (folder, name) = template.rsplit_once('/').map_or(("", template), |(f, n)| (f, n));
-            let slash = if folder.is_empty() { "" } else { "/" };
-            return Err(Error::config(format!(
-                "the path `{template}` of `{}` names one file, but appended rows need a new file each time: write \
-                 `{folder}{slash}{{batch_id}}-{name}`, or say `mode: overwrite`",
-                options.id
-            )));
-        }
-        // Finds out now whether the rows can be written in this format.
-        encoder(options.format, &options.schema, &encode_options(options))?;
         let paths = Paths::new(template, &options.schema, &options.pipeline, &options.id)?;
-        let staging = place.root.join(STAGING).join(&options.pipeline).join(&options.id);
-        if options.instance == 0 {
-            remove_abandoned(&staging, &options.generation);
-        }
         Ok(Self {
             place,
             options: options.clone(),
             paths,
-            staging,
             open: HashMap::new(),
             complete: Vec::new(),
             stuck: Vec::new(),
+            checkpoint: options.checkpoint,
             sequence: 0,
+            begun: 0,
+            prepared: None,
             uses: 0,
         })
     }
@@ -121,22 +110,35 @@ impl AppendSink {
                 self.finish(open);
             }
         }
-        self.sequence += 1;
-        let SinkOptions { id, generation, instance, .. } = &self.options;
-        let number = format!("{generation}-{instance}-{:06}", self.sequence);
-        let target = self.place.root.join(self.paths.render(batch, row, &format!("{id}-{number}"))?);
+        let SinkOptions { id, run, generation, instance, .. } = &self.options;
+        let batch_id = format!("{id}-{run}-{:06}-{instance}-{:04}", self.checkpoint, self.sequence + 1);
+        let target = self.paths.render(batch, row, &batch_id)?;
+        self.begun += 1;
+        let staged = self.place.staged(&format!("{generation}-{instance}-{:06}", self.begun));
         let encoder = encoder(self.options.format, &self.options.schema, &encode_options(&self.options))?;
-        let file = StagedFile::create(self.staging.join(number), encoder, self.options.compression)?;
-        Ok(Open { file, target, begun_at: self.place.clock.now(), used: self.uses })
+        let file = StagedFile::create(self.place.root.join(&staged), encoder, self.options.compression)?;
+        self.sequence += 1;
+        Ok(Open { file, staged, target, begun_at: self.place.clock.now(), used: self.uses })
     }
 
-    /// Completes a file; one that cannot be completed now is tried again at the commit.
-    fn finish(&mut self, mut open: Open) {
+    /// Completes a file; one that cannot be completed now is tried again for the checkpoint.
+    fn finish(&mut self, open: Open) {
+        if let Err(error) = self.complete(open) {
+            tracing::warn!(sink = %self.options.id, %error, "a file cannot be completed yet");
+        }
+    }
+
+    fn complete(&mut self, mut open: Open) -> Result<()> {
         match open.file.complete(self.place.fsync) {
-            Ok(complete) => self.complete.push((complete, open.target)),
+            Ok(complete) => {
+                let Open { staged, target, .. } = open;
+                let staged = Some(staged);
+                self.complete.push(Entry { staged, target, bytes: complete.bytes, xxh3: complete.xxh3 });
+                Ok(())
+            }
             Err(error) => {
-                tracing::warn!(sink = %self.options.id, %error, "a file cannot be completed yet");
                 self.stuck.push(open);
+                Err(error)
             }
         }
     }
@@ -186,33 +188,48 @@ impl Sink for AppendSink {
         Ok(())
     }
 
-    async fn commit(&mut self) -> Result<()> {
-        self.finish_all(|_| true);
-        while let Some(mut open) = self.stuck.pop() {
-            match open.file.complete(self.place.fsync) {
-                Ok(complete) => self.complete.push((complete, open.target)),
-                Err(error) => {
-                    self.stuck.push(open);
-                    return Err(error);
-                }
+    async fn prepare(&mut self, checkpoint: u64, _whole: bool) -> Result<Prepared> {
+        let again = self.prepared.as_ref().is_some_and(|(number, _)| *number == checkpoint);
+        if !again {
+            if checkpoint < self.checkpoint {
+                let id = &self.options.id;
+                return Err(Error::bug(format!("`{id}` is asked for checkpoint {checkpoint} after it was committed")));
             }
-        }
-        while let Some((complete, target)) = self.complete.first() {
-            if target.exists() {
-                return Err(Error::environment(format!(
-                    "`{}` exists already: another run writes the same files",
-                    target.display()
-                )));
+            self.finish_all(|_| true);
+            while let Some(open) = self.stuck.pop() {
+                self.complete(open)?;
             }
-            complete.publish(target, self.place.fsync)?;
-            self.complete.remove(0);
-            self.place.files.fetch_add(1, Ordering::Relaxed);
+            self.place.sync(&self.place.staging())?;
+            let mut complete = std::mem::take(&mut self.complete);
+            complete.sort_by(|a, b| a.target.cmp(&b.target));
+            self.prepared = Some((checkpoint, complete));
+            (self.checkpoint, self.sequence) = (checkpoint + 1, 0);
         }
-        tidy(&self.staging);
+        let entries = self.prepared.as_ref().map_or(&[][..], |(_, entries)| entries);
+        Ok(Prepared { staged: Entry::token(entries)?, ..Prepared::default() })
+    }
+
+    async fn commit(&mut self, checkpoint: u64, staged: &Value) -> Result<()> {
+        let mut folders = BTreeSet::new();
+        for entry in Entry::of_token(staged, &self.options.id)? {
+            if entry.publish_new(&self.place)? == Published::Now {
+                self.place.files.fetch_add(1, Ordering::Relaxed);
+            }
+            folders.extend(self.place.root.join(&entry.target).parent().map(Path::to_owned));
+        }
+        for folder in folders {
+            self.place.sync(&folder)?;
+        }
+        self.prepared.take_if(|(number, _)| *number <= checkpoint);
+        self.place.tidy();
         Ok(())
     }
 
+    async fn clean(&mut self) -> Result<()> {
+        self.place.clean(&self.options.generation)
+    }
+
     fn summary(&self) -> Option<String> {
-        (self.options.instance == 0).then(|| super::summary(&self.place))
+        (self.options.instance == 0).then(|| self.place.summary())
     }
 }

@@ -9,8 +9,10 @@ use serde::Deserialize;
 pub struct DirectoryConfig {
     /// The folder that the paths of sinks are below; made where it does not exist.
     pub path: String,
-    /// Whether each file is forced to the disk before it becomes visible, so that it survives the machine. Default
-    /// false: it survives the process.
+    /// Whether files and their names are forced to the disk before the checkpoint that covers their rows is, and again
+    /// when they become visible. Default false: every row is there once whenever the process is killed, but when the
+    /// machine loses power, a file written shortly before may be missing, which the next start may not be able to
+    /// tell. With true that holds for the machine, too; each checkpoint takes some milliseconds per file longer.
     #[serde(default)]
     pub fsync: bool,
     /// How many files each worker keeps open per sink; beyond that the one that was idle longest is finished early.

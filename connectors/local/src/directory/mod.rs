@@ -3,93 +3,108 @@
 //! ```text
 //! rows -> path -> encoder -> compressor -> .staging/<pipeline>/<sink>/.. -- commit: rename --> path
 //! ```
+//! Which files a checkpoint has staged is said in the checkpoint, so that any later process can make them visible.
 
 mod append;
 mod config;
+mod current;
+mod entry;
+mod fence;
 mod overwrite;
 mod paths;
+mod place;
 mod read_back;
 mod staged;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
+use millstream_core::checkpoint::CheckpointStore;
 use millstream_core::connector::{Connector, ConnectorKind, Role};
 use millstream_core::format::{Compression, RecordFormat};
-use millstream_core::sink::{Sink, SinkOptions, WriteMode};
+use millstream_core::sink::{Commitment, Sink, SinkOptions, WriteMode};
 use millstream_core::{Error, Result};
 
 pub use config::DirectoryConfig;
 
+use crate::checkpoints;
 use crate::clock::{self, Clock};
-use append::{AppendSink, Place};
-use overwrite::{Current, OverwriteSink};
-
-/// What all instances of one sink share.
-#[derive(Debug, Default)]
-struct Shared {
-    /// Files made visible.
-    files: Arc<AtomicU64>,
-    current: Option<Arc<Mutex<Current>>>,
-}
+use crate::refused_options::{self, Known, Problem};
+use append::AppendSink;
+use overwrite::OverwriteSink;
+use paths::Paths;
+use place::Place;
 
 #[derive(Debug)]
 struct Directory {
     config: DirectoryConfig,
     clock: Arc<dyn Clock>,
-    /// By the sink's id and generation.
-    sinks: Mutex<HashMap<(String, String), Shared>>,
+    /// Files made visible, by the sink's id and generation: its instances count together.
+    files: Mutex<HashMap<(String, String), Arc<AtomicU64>>>,
 }
 
 impl Directory {
     fn new(config: DirectoryConfig, clock: Arc<dyn Clock>) -> Self {
-        Self { config, clock, sinks: Mutex::default() }
+        Self { config, clock, files: Mutex::default() }
     }
 
     fn open(&self, options: &SinkOptions) -> Result<Box<dyn Sink>> {
-        check(options)?;
+        refused_options::refuse(options, problem(options))?;
         let template = template(options);
-        let (root, fixed) = (PathBuf::from(&self.config.path), fixed_part(&template));
-        let mut sinks = self.sinks.lock().unwrap_or_else(PoisonError::into_inner);
-        let shared = sinks.entry((options.id.clone(), options.generation.clone())).or_default();
-        if options.mode == WriteMode::Overwrite && shared.current.is_none() {
-            shared.current = Some(overwrite::shared(options)?);
-        }
-        let place = Place {
-            root,
-            fixed,
-            fsync: self.config.fsync,
-            max_open_files: self.config.max_open_files,
-            clock: self.clock.clone(),
-            files: shared.files.clone(),
+        let files = {
+            let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+            files.entry((options.id.clone(), options.generation.clone())).or_default().clone()
         };
-        Ok(match &shared.current {
-            Some(current) => Box::new(OverwriteSink::new(place, options, &template, current.clone())?),
-            None => Box::new(AppendSink::new(place, options, &template)?),
+        let place = Place::new(&self.config, options, &template, self.clock.clone(), files);
+        Ok(match options.mode {
+            WriteMode::Overwrite => Box::new(OverwriteSink::new(place, options, &template)?),
+            WriteMode::Append => Box::new(AppendSink::new(place, options, &template)?),
         })
     }
 }
 
 /// Refuses what a file cannot be.
-fn problem(options: &SinkOptions) -> Option<(&'static str, String)> {
+fn problem(options: &SinkOptions) -> Option<Problem> {
     if options.format == RecordFormat::Parquet && options.compression != Compression::None {
         return Some(("compression", "parquet files are compressed inside: leave `compression` out".into()));
     }
-    let alerts = [("subject", &options.subject), ("message", &options.message)];
-    let (option, _) = alerts.into_iter().find(|(_, text)| text.is_some())?;
-    Some((option, millstream_core::sink::unsupported("directory", option).to_string()))
+    refused_options::unknown("directory", options, &[Known::Path, Known::Compression, Known::Overwrite])
+        .or_else(|| refused_options::of_format(options))
+        .or_else(|| path_problem(options, &template(options)))
 }
 
-/// The same as an error.
-fn check(options: &SinkOptions) -> Result<()> {
-    match problem(options) {
-        Some((_, message)) => Err(Error::config(format!("`{}`: {message}", options.id))),
-        None => Ok(()),
+fn path_problem(options: &SinkOptions, template: &str) -> Option<Problem> {
+    let numbered = template.contains("{batch_id}");
+    match options.mode {
+        WriteMode::Append if !numbered => {
+            let (folder, name) = template.rsplit_once('/').map_or(("", template), |(f, n)| (f, n));
+            let slash = if folder.is_empty() { "" } else { "/" };
+            let message = format!(
+                "the path `{template}` names one file, but appended rows need a new file each time: write \
+                 `{folder}{slash}{{batch_id}}-{name}`, or say `mode: overwrite`"
+            );
+            return Some(("path", message));
+        }
+        WriteMode::Overwrite if numbered => {
+            let message = format!(
+                "the path `{template}` has a {{batch_id}}, which names a new file each time: leave it out with \
+                 `mode: overwrite`"
+            );
+            return Some(("path", message));
+        }
+        WriteMode::Overwrite if options.key.is_empty() => {
+            let message = "it says `mode: overwrite`, but its rows have no key by which a later row replaces an earlier \
+                           one: read from an aggregate with GROUP BY or from an upsert, or say `mode: append`";
+            return Some(("mode", message.into()));
+        }
+        _ => {}
     }
+    let error = Paths::new(template, &options.schema, &options.pipeline, &options.id).err()?;
+    Some(("path", error.to_string()))
 }
 
 /// The sink's path template, or the one it has by default.
@@ -119,13 +134,6 @@ fn fixed_part(template: &str) -> String {
     literal.rsplit_once('/').map_or("", |(folders, _)| folders).to_owned()
 }
 
-/// What people read at the end of a run.
-fn summary(place: &Place) -> String {
-    let files = place.files.load(Ordering::Relaxed);
-    let folder = if place.fixed.is_empty() { place.root.clone() } else { place.root.join(&place.fixed) };
-    format!("{files} file{} under {}", if files == 1 { "" } else { "s" }, folder.display())
-}
-
 #[async_trait]
 impl Connector for Directory {
     fn kind(&self) -> &'static str {
@@ -141,11 +149,17 @@ impl Connector for Directory {
         }
         problems
     }
-    fn sink_problem(&self, options: &SinkOptions) -> Option<(&'static str, String)> {
+    fn sink_problem(&self, options: &SinkOptions) -> Option<Problem> {
         problem(options)
+    }
+    fn commitment(&self, _options: &SinkOptions) -> Commitment {
+        Commitment::Staged
     }
     async fn sink(&self, options: &SinkOptions) -> Result<Box<dyn Sink>> {
         self.open(options)
+    }
+    async fn checkpoints(&self, pipeline: &str) -> Result<Arc<dyn CheckpointStore>> {
+        checkpoints::default_store(&PathBuf::from(&self.config.path).join(checkpoints::FOLDER), pipeline)
     }
     async fn written(&self, options: &SinkOptions) -> Result<Vec<RecordBatch>> {
         let (root, options) = (PathBuf::from(&self.config.path), options.clone());
@@ -160,7 +174,7 @@ pub(crate) fn kind() -> ConnectorKind {
     ConnectorKind {
         name: "directory",
         summary: "Files below a folder: JSON lines, CSV, Parquet or raw bytes, by path templates",
-        roles: &[Role::Sink],
+        roles: &[Role::Sink, Role::Checkpoints],
         built_in: true,
         options: || schemars::schema_for!(DirectoryConfig),
         parse: |options| {

@@ -63,7 +63,7 @@ impl Paths {
     /// # Errors
     /// `Config` where it is wrong.
     pub(crate) fn new(text: &str, schema: &SchemaRef, pipeline: &str, sink: &str) -> Result<Self> {
-        let wrong = |message: String| Error::config(format!("the path `{text}` of `{sink}`: {message}"));
+        let wrong = |message: String| Error::config(format!("the path `{text}`: {message}"));
         if text.starts_with('/') || text.split('/').any(|part| part == "..") {
             return Err(wrong("it is not below the folder: write it relative, without `..`".into()));
         }

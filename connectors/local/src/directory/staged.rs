@@ -1,8 +1,7 @@
 //! A file that nobody sees before it is complete.
 //!
-//! It is written under a hidden name in a folder `.staging` below the sink's root, which is on the same file system,
-//! and renamed when it is complete. Bytes that could not be written stay in memory and are tried again, so that a
-//! full disk costs no row.
+//! It is written under a hidden name, and renamed when the checkpoint that covers its rows is committed. Bytes that
+//! could not be written stay in memory and are tried again, so that a full disk costs no row.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -11,11 +10,11 @@ use std::path::{Path, PathBuf};
 use millstream_core::format::{Compression, Encoder};
 use millstream_core::{Error, Result};
 use millstream_formats::compress::Compressor;
+use xxhash_rust::xxh3::Xxh3;
 
+use super::entry;
 use crate::io_error::io_error;
 
-/// The folder of hidden files below a root.
-pub(crate) const STAGING: &str = ".staging";
 /// Bytes that are collected before they are written.
 const PENDING: usize = 256 << 10;
 
@@ -30,14 +29,19 @@ pub(crate) struct StagedFile {
     encoded: Vec<u8>,
     /// Compressed and not yet written.
     pending: Vec<u8>,
+    /// Of all compressed bytes.
+    hash: Xxh3,
+    /// How many compressed bytes there are.
+    size: u64,
     /// Encoded so far.
     pub(crate) bytes: u64,
 }
 
-/// A complete file that is not yet visible.
+/// What a complete file is.
 #[derive(Debug)]
 pub(crate) struct Complete {
-    path: PathBuf,
+    pub(crate) bytes: u64,
+    pub(crate) xxh3: String,
 }
 
 impl StagedFile {
@@ -54,7 +58,14 @@ impl StagedFile {
             }
         };
         let compressor = Some(Compressor::new(compression)?);
-        Ok(Self { path, file, encoder, compressor, encoded: Vec::new(), pending: Vec::new(), bytes: 0 })
+        let (encoded, pending, hash) = (Vec::new(), Vec::new(), Xxh3::new());
+        Ok(Self { path, file, encoder, compressor, encoded, pending, hash, size: 0, bytes: 0 })
+    }
+
+    fn keep(&mut self, mut compressed: Vec<u8>) {
+        self.hash.update(&compressed);
+        self.size += compressed.len() as u64;
+        self.pending.append(&mut compressed);
     }
 
     /// Takes rows; when this fails, it has taken none of them.
@@ -73,7 +84,8 @@ impl StagedFile {
             return Err(Error::bug("rows were written to a complete file"));
         };
         compressor.write(&self.encoded)?;
-        self.pending.append(&mut compressor.take());
+        let compressed = compressor.take();
+        self.keep(compressed);
         // Whether these bytes get through now is no matter of these rows: they are kept.
         if self.pending.len() >= PENDING {
             let _ = self.flush();
@@ -108,26 +120,13 @@ impl StagedFile {
             self.encoded.clear();
             self.encoder.finish(&mut self.encoded)?;
             compressor.write(&self.encoded)?;
-            self.pending.append(&mut compressor.finish()?);
+            self.keep(compressor.finish()?);
         }
         self.flush()?;
         if fsync {
             self.file.sync_all().map_err(|e| io_error("write", &self.path, e))?;
         }
-        Ok(Complete { path: self.path.clone() })
-    }
-}
-
-impl Complete {
-    /// Makes the file visible at `path`, atomically.
-    pub(crate) fn publish(&self, path: &Path, fsync: bool) -> Result<()> {
-        let folder = path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(folder).map_err(|e| io_error("create", folder, e))?;
-        fs::rename(&self.path, path).map_err(|e| io_error("write", path, e))?;
-        if fsync {
-            File::open(folder).and_then(|f| f.sync_all()).map_err(|e| io_error("write", folder, e))?;
-        }
-        Ok(())
+        Ok(Complete { bytes: self.size, xxh3: entry::shown(&self.hash) })
     }
 }
 
@@ -135,27 +134,27 @@ fn tidied_away(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists)
 }
 
-/// Removes what earlier starts of a sink have left unfinished: files in its staging folder of other generations.
-pub(crate) fn remove_abandoned(staging: &Path, generation: &str) {
-    let Ok(entries) = fs::read_dir(staging) else { return };
+/// Removes the files of other generations from a staging folder.
+///
+/// # Errors
+/// `Unavailable`.
+pub(crate) fn remove_others(staging: &Path, generation: &str) -> Result<()> {
+    let entries = match fs::read_dir(staging) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(io_error("read", staging, e)),
+    };
     let own = format!("{generation}-");
-    for entry in entries.flatten() {
+    for entry in entries {
+        let entry = entry.map_err(|e| io_error("read", staging, e))?;
         if !entry.file_name().to_string_lossy().starts_with(&own) {
-            // Left over again, it is tried again at the next start.
-            let _ = fs::remove_file(entry.path());
+            match fs::remove_file(entry.path()) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(io_error("remove", &entry.path(), e)),
+                _ => {}
+            }
         }
     }
-}
-
-/// Removes the staging folders of a sink if they are empty.
-pub(crate) fn tidy(staging: &Path) {
-    let mut folder = Some(staging);
-    for _ in 0..3 {
-        match folder {
-            Some(path) if fs::remove_dir(path).is_ok() => folder = path.parent(),
-            _ => return,
-        }
-    }
+    Ok(())
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -166,29 +165,6 @@ mod tests {
 
     use super::*;
     use crate::conformance::every_type;
-
-    /// Sinks that share a root tidy and create the same folders.
-    #[test]
-    fn folders_that_others_tidy_away_are_made_again() {
-        let root = tempfile::tempdir().unwrap();
-        let rows = every_type(0, 1);
-        std::thread::scope(|scope| {
-            for sink in 0..4 {
-                let (root, schema) = (root.path(), rows.schema());
-                scope.spawn(move || {
-                    let staging = root.join(STAGING).join("p").join(format!("sink-{sink}"));
-                    for n in 0..200 {
-                        let encoder = encoder(RecordFormat::Json, &schema, &EncodeOptions::default()).unwrap();
-                        let path = staging.join(format!("{n}"));
-                        let mut file = StagedFile::create(path, encoder, Compression::None).unwrap();
-                        file.complete(false).unwrap().publish(&root.join(format!("{sink}/{n}")), false).unwrap();
-                        tidy(&staging);
-                    }
-                });
-            }
-        });
-        assert!(!root.path().join(STAGING).exists());
-    }
 
     #[test]
     fn a_full_disk_costs_no_row_and_bounds_memory() {
