@@ -4,6 +4,8 @@ mod columns;
 mod config;
 mod database;
 mod layout;
+mod letters;
+mod sent;
 mod sink;
 mod table;
 
@@ -14,13 +16,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use millstream_core::connector::{Connector, ConnectorKind, Role};
-use millstream_core::sink::{Sink, SinkOptions};
+use millstream_core::sink::{Commitment, Sink, SinkOptions, WriteMode};
 use millstream_core::table::{TableSchema, TableStore};
 use millstream_core::{Error, Result};
 
 pub use config::{EmbeddedConfig, Synchronous};
 
 use crate::clock::{self, Clock};
+use crate::refused_options::{self, Known, Problem};
 use database::Database;
 use sink::EmbeddedSink;
 use table::EmbeddedTable;
@@ -63,7 +66,22 @@ impl Connector for Embedded {
             _ => Vec::new(),
         }
     }
+    fn sink_problem(&self, options: &SinkOptions) -> Option<Problem> {
+        if options.mode == WriteMode::Overwrite && options.key.is_empty() {
+            let message = "it overwrites by key, but its rows have none: give them one with GROUP BY or dedup, or say \
+                           `mode: append`";
+            return Some(("mode", message.into()));
+        }
+        refused_options::unknown("embedded", options, &[Known::Overwrite])
+    }
+    fn commitment(&self, options: &SinkOptions) -> Commitment {
+        match options.mode {
+            WriteMode::Append => Commitment::Outbox { deduplicates: true },
+            WriteMode::Overwrite => Commitment::Keyed,
+        }
+    }
     async fn sink(&self, options: &SinkOptions) -> Result<Box<dyn Sink>> {
+        refused_options::refuse(options, self.sink_problem(options))?;
         let database = self.database().await?;
         let rows = {
             let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);

@@ -3,17 +3,19 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow::array::{ArrayRef, AsArray, Int8Array, RecordBatch, StringArray, StringBuilder, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, Field, Int8Type, Schema, SchemaRef};
+use arrow::array::{AsArray, Int8Array, RecordBatch};
+use arrow::datatypes::{Int8Type, Schema, SchemaRef};
 use async_trait::async_trait;
-use millstream_core::batch::{TIMESTAMP, hidden, is_hidden};
-use millstream_core::sink::{Outcome, Sink, SinkOptions, WriteMode};
-use millstream_core::{Batch, Error, Result};
+use millstream_core::batch::{hidden, is_hidden};
+use millstream_core::sink::{BatchId, Outcome, Sink, SinkOptions, WriteMode};
+use millstream_core::{Batch, Result};
 use rusqlite::{Connection, ErrorCode};
 
 use super::columns::{SqlColumn, quoted};
 use super::database::{Database, sqlite_error};
 use super::layout;
+use super::letters::{is_refused, letters, queue_schema};
+use super::sent::Sent;
 use crate::clock::Clock;
 
 /// Appends rows to a table.
@@ -29,31 +31,9 @@ pub(crate) struct EmbeddedSink {
     delete: Option<Arc<str>>,
     columns: SchemaRef,
     key: Vec<String>,
+    /// Where rows are appended: which batches of the outbox are there.
+    sent: Option<Sent>,
     rows: Arc<AtomicU64>,
-}
-
-/// Whether a schema is that of refused rows.
-fn is_refused(schema: &SchemaRef) -> bool {
-    ["component", "port", "rules", "reasons", "row"].iter().all(|name| schema.index_of(name).is_ok())
-}
-
-/// The columns of a queue of dead letters, behind its `id`.
-fn queue_schema() -> SchemaRef {
-    let text = |name| Field::new(name, DataType::Utf8, true);
-    Arc::new(Schema::new(vec![
-        text("pipeline"),
-        text("component"),
-        text("port"),
-        text("reasons"),
-        text("row"),
-        Field::new("raw", DataType::Binary, true),
-        Field::new("version", DataType::Int64, true),
-        text("source"),
-        text("split"),
-        text("position"),
-        Field::new("arrived_at", TIMESTAMP, true),
-        Field::new("enqueued_at", TIMESTAMP, true),
-    ]))
 }
 
 fn user_schema(schema: &SchemaRef) -> SchemaRef {
@@ -70,16 +50,16 @@ impl EmbeddedSink {
         let dead_letters = is_refused(&options.schema);
         let columns = if dead_letters { queue_schema() } else { user_schema(&options.schema) };
         let key = if options.mode == WriteMode::Overwrite { options.key.clone() } else { Vec::new() };
-        if options.mode == WriteMode::Overwrite && key.is_empty() {
-            return Err(Error::config(format!(
-                "`{}` overwrites by key, but its rows have none: give them one with GROUP BY or dedup, or say \
-                 `mode: append`",
-                options.id
-            )));
-        }
         let (table, schema, keys) = (options.id.clone(), columns.clone(), key.clone());
         let path = database.path().to_owned();
-        database.write(move |connection| layout::ensure_log(connection, &path, &table, &schema, &keys)).await?;
+        let sent = key.is_empty().then(|| Sent::new(options));
+        let markers = sent.is_some();
+        database
+            .write(move |connection| {
+                layout::ensure_log(connection, &path, &table, &schema, &keys)?;
+                if markers { Sent::ensure(connection).map_err(|e| sqlite_error(&path, e)) } else { Ok(()) }
+            })
+            .await?;
         let names: Vec<String> = columns.fields().iter().map(|f| quoted(f.name())).collect();
         let places: Vec<String> = (1..=names.len()).map(|i| format!("?{i}")).collect();
         let verb = if key.is_empty() { "INSERT" } else { "INSERT OR REPLACE" };
@@ -100,8 +80,37 @@ impl EmbeddedSink {
             delete: delete.map(Into::into),
             columns,
             key,
+            sent,
             rows,
         })
+    }
+
+    /// Inserts the rows, and with them the mark that the batch `id` is there.
+    async fn insert(&self, id: Option<&BatchId>, batch: &Batch) -> Result<Vec<Outcome>> {
+        let rows = self.table_rows(batch)?;
+        let diffs = batch.column(hidden::DIFF).and_then(|c| c.as_primitive_opt::<Int8Type>().cloned());
+        let key = self.key.iter().map(|k| rows.schema().index_of(k)).collect::<Result<_, _>>()?;
+        let sql = Statements { insert: self.insert.clone(), delete: self.delete.clone(), key };
+        let sent = self.sent.clone().zip(id.cloned());
+        let path = self.database.path().to_owned();
+        let work = move |connection: &Connection| {
+            let failed = |e| sqlite_error(&path, e);
+            let Some((sent, id)) = &sent else {
+                return Ok((write(connection, &sql, &rows, diffs.as_ref())?.map_err(failed)?, true));
+            };
+            if let Some(outcomes) = sent.outcomes(connection, id, rows.num_rows()).map_err(failed)? {
+                return Ok((outcomes, false));
+            }
+            let outcomes = write(connection, &sql, &rows, diffs.as_ref())?.map_err(failed)?;
+            sent.mark(connection, id, &outcomes).map_err(failed)?;
+            Ok((outcomes, true))
+        };
+        let (outcomes, inserted) = self.database.write(work).await?;
+        if inserted {
+            let done = outcomes.iter().filter(|o| **o == Outcome::Done).count();
+            self.rows.fetch_add(done as u64, Ordering::Relaxed);
+        }
+        Ok(outcomes)
     }
 
     /// The rows as the table's columns.
@@ -113,42 +122,6 @@ impl EmbeddedSink {
         let indices = indices.collect::<Result<Vec<_>, _>>()?;
         Ok(batch.rows.project(&indices)?)
     }
-}
-
-/// A batch of refused rows as rows of the queue.
-fn letters(batch: &Batch, pipeline: &str, now: i64) -> Result<RecordBatch> {
-    let rows = &batch.rows;
-    let count = rows.num_rows();
-    let mut reasons = StringBuilder::new();
-    let lists = |name: &str| rows.column_by_name(name).and_then(|c| c.as_list_opt::<i32>().cloned());
-    let (rules, texts) = (lists("rules"), lists("reasons"));
-    for row in 0..count {
-        let at = |lists: &Option<arrow::array::ListArray>| lists.as_ref().map(|l| l.value(row));
-        let (rules, texts) = (at(&rules), at(&texts));
-        let texts = texts.as_ref().and_then(|t| t.as_string_opt::<i32>());
-        let named = rules
-            .as_ref()
-            .and_then(|r| r.as_string_opt::<i32>())
-            .into_iter()
-            .flatten()
-            .zip(texts.into_iter().flatten());
-        let json: Vec<_> = named.map(|(rule, text)| serde_json::json!({ "rule": rule, "text": text })).collect();
-        reasons.append_value(serde_json::Value::Array(json).to_string());
-    }
-    let schema = queue_schema();
-    let columns = schema.fields().iter().map(|field| -> Result<ArrayRef> {
-        Ok(match field.name().as_str() {
-            "pipeline" => Arc::new(StringArray::from_iter_values(std::iter::repeat_n(pipeline, count))),
-            "reasons" => Arc::new(reasons.finish()),
-            "enqueued_at" => Arc::new(TimestampMicrosecondArray::from_value(now, count)),
-            name => match rows.column_by_name(name) {
-                Some(column) => arrow::compute::cast(column, field.data_type())?,
-                None => arrow::array::new_null_array(field.data_type(), count),
-            },
-        })
-    });
-    let columns = columns.collect::<Result<Vec<_>>>()?;
-    Ok(RecordBatch::try_new(schema.clone(), columns)?)
 }
 
 /// What [`write`] needs of a sink.
@@ -203,20 +176,17 @@ fn write(
 #[async_trait]
 impl Sink for EmbeddedSink {
     async fn write(&mut self, batch: &Batch) -> Result<Vec<Outcome>> {
-        let rows = self.table_rows(batch)?;
-        let diffs = batch.column(hidden::DIFF).and_then(|c| c.as_primitive_opt::<Int8Type>().cloned());
-        let key = self.key.iter().map(|k| rows.schema().index_of(k)).collect::<Result<_, _>>()?;
-        let sql = Statements { insert: self.insert.clone(), delete: self.delete.clone(), key };
+        self.insert(None, batch).await
+    }
+
+    async fn send(&mut self, id: &BatchId, batch: &Batch) -> Result<Vec<Outcome>> {
+        self.insert(Some(id), batch).await
+    }
+
+    async fn clean(&mut self) -> Result<()> {
+        let Some(sent) = self.sent.clone() else { return Ok(()) };
         let path = self.database.path().to_owned();
-        let outcomes = self
-            .database
-            .write(move |connection| {
-                write(connection, &sql, &rows, diffs.as_ref())?.map_err(|e| sqlite_error(&path, e))
-            })
-            .await?;
-        let done = outcomes.iter().filter(|o| **o == Outcome::Done).count();
-        self.rows.fetch_add(done as u64, Ordering::Relaxed);
-        Ok(outcomes)
+        self.database.write(move |connection| sent.forget_runs(connection).map_err(|e| sqlite_error(&path, e))).await
     }
 
     fn summary(&self) -> Option<String> {

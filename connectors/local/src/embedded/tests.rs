@@ -6,7 +6,7 @@ use futures::TryStreamExt as _;
 use millstream_core::format::Reason;
 use millstream_core::refusal::{self, Refusal};
 use millstream_core::schema::ColumnType;
-use millstream_core::sink::WriteMode;
+use millstream_core::sink::{BatchId, Commitment, Outcome, WriteMode};
 use millstream_core::table::{PutOutcome, TableRows, UNVERSIONED};
 use millstream_core::{Batch, ErrorKind, EventTime};
 use rusqlite::Connection;
@@ -168,11 +168,21 @@ async fn dead_letters_queue_up_with_all_that_is_known_of_them() {
     assert_eq!(row, (3, "conformance".into(), reasons, row_json, 2, "17".into(), "1970-01-01T00:00:00Z".into()));
 }
 
-struct Rows(Embedded);
+struct Rows(Embedded, WriteMode);
+
+impl Rows {
+    fn options(&self, options: &SinkOptions) -> SinkOptions {
+        let key = if self.1 == WriteMode::Overwrite { vec!["id".into()] } else { Vec::new() };
+        SinkOptions { mode: self.1, key, ..options.clone() }
+    }
+}
 
 impl conformance::SinkUnderTest for Rows {
     async fn open(&self, options: &SinkOptions) -> Box<dyn Sink> {
-        self.0.sink(options).await.unwrap()
+        self.0.sink(&self.options(options)).await.unwrap()
+    }
+    fn commitment(&self, options: &SinkOptions) -> Commitment {
+        self.0.commitment(&self.options(options))
     }
     async fn visible(&self, options: &SinkOptions) -> Vec<RecordBatch> {
         let columns =
@@ -182,11 +192,13 @@ impl conformance::SinkUnderTest for Rows {
         let database = self.0.database().await.unwrap();
         let db = database.reader().unwrap();
         let mut collected = columns::Collected::all(&columns);
+        // An appended row has a number before its columns.
+        let first = usize::from(self.1 == WriteMode::Append);
         let mut statement = db.prepare(&format!("SELECT * FROM {}", options.id)).unwrap();
         let mut rows = statement.query([]).unwrap();
         while let Some(row) = rows.next().unwrap() {
             for (i, c) in collected.iter_mut().enumerate() {
-                c.push(row.get_ref(i + 1).unwrap());
+                c.push(row.get_ref(first + i).unwrap());
             }
         }
         let arrays = collected.into_iter().map(|c| c.finish().unwrap()).collect();
@@ -198,7 +210,37 @@ impl conformance::SinkUnderTest for Rows {
 async fn keeps_the_promises_of_a_sink() {
     let dir = tempfile::tempdir().unwrap();
     // A sink with a column named `id` of its own.
-    conformance::sink(&Rows(connector(&dir.path().join("a.db"), clock::system()))).await;
+    for mode in [WriteMode::Append, WriteMode::Overwrite] {
+        conformance::sink(&Rows(connector(&dir.path().join(format!("{mode}.db")), clock::system()), mode)).await;
+    }
+    let db = Connection::open(dir.path().join("append.db")).unwrap();
+    let marks = |sink: &str| -> i64 {
+        db.query_row("SELECT count(*) FROM _millstream_sent WHERE sink = ?1", [sink], |r| r.get(0)).unwrap()
+    };
+    assert_eq!(marks("again"), 3, "marks of the last two checkpoints, and of the other run");
+}
+
+#[tokio::test]
+async fn what_was_refused_is_refused_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.db");
+    let embedded = connector(&path, clock::system());
+    let schema = schema(&[("k", ColumnType::String), ("v", ColumnType::Bigint)], None);
+    let options = conformance::sink_options("some", &schema.columns);
+    let mut sink = embedded.sink(&options).await.unwrap();
+    Connection::open(&path).unwrap().execute_batch("CREATE UNIQUE INDEX once ON some (k)").unwrap();
+    let rows = arrow::compute::concat_batches(
+        &schema.columns,
+        [("a", 1), ("a", 2), ("b", 3)].map(|(k, v)| one(&schema, k, v, 1).rows).iter(),
+    )
+    .unwrap();
+    let batch = conformance::batch(&options, &rows);
+    let id = BatchId { run: "r1".into(), checkpoint: 1, instance: 0, sequence: 0 };
+    let outcomes = sink.send(&id, &batch).await.unwrap();
+    assert!(matches!(&outcomes[..], [Outcome::Done, Outcome::Refused(_), Outcome::Done]), "{outcomes:?}");
+    let mut other = embedded.sink(&SinkOptions { generation: "g2".into(), ..options.clone() }).await.unwrap();
+    assert_eq!(other.send(&id, &batch).await.unwrap(), outcomes);
+    assert!(other.summary().unwrap().starts_with("2 rows"), "{:?}", other.summary());
 }
 
 #[tokio::test]

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use millstream_core::Result;
 use millstream_core::connector::{Connector, ConnectorKind, Role};
-use millstream_core::format::Compression;
-use millstream_core::sink::{Sink, SinkOptions, WriteMode, unsupported};
+use millstream_core::sink::{Commitment, Sink, SinkOptions};
 
 pub use config::{Level, LogConfig};
 
+use crate::refused_options::{self, Known, Problem};
 use sink::LogSink;
 
 #[derive(Debug)]
@@ -23,15 +23,16 @@ impl Connector for Log {
     fn kind(&self) -> &'static str {
         "log"
     }
+    fn sink_problem(&self, options: &SinkOptions) -> Option<Problem> {
+        refused_options::unknown("log", options, &[Known::Subject, Known::Message])
+            .or_else(|| sink::template(options, "subject", &options.subject).err().map(|e| ("subject", e.to_string())))
+            .or_else(|| sink::template(options, "message", &options.message).err().map(|e| ("message", e.to_string())))
+    }
+    fn commitment(&self, _options: &SinkOptions) -> Commitment {
+        Commitment::Outbox { deduplicates: false }
+    }
     async fn sink(&self, options: &SinkOptions) -> Result<Box<dyn Sink>> {
-        let unknown = [
-            ("path", options.path.is_some()),
-            ("compression", options.compression != Compression::None),
-            ("mode: overwrite", options.mode == WriteMode::Overwrite),
-        ];
-        if let Some((option, _)) = unknown.into_iter().find(|(_, given)| *given) {
-            return Err(unsupported("log", option));
-        }
+        refused_options::refuse(options, self.sink_problem(options))?;
         Ok(Box::new(LogSink::new(self.0.level, options)?))
     }
 }

@@ -18,19 +18,24 @@ pub(crate) struct LogSink {
     options: JsonOptions,
 }
 
+/// The template of `option`.
+///
+/// # Errors
+/// `Config` where it is wrong.
+pub(crate) fn template(options: &SinkOptions, option: &str, text: &Option<String>) -> Result<Option<BoundTemplate>> {
+    let Some(text) = text else { return Ok(None) };
+    let bound = Template::parse(text).and_then(|template| template.bind(&options.schema));
+    bound.map(Some).map_err(|e| Error::config(format!("the {option} `{text}`: {e}")))
+}
+
 impl LogSink {
     pub(crate) fn new(level: Level, options: &SinkOptions) -> Result<Self> {
-        let bind = |option: &str, text: &Option<String>| {
-            let Some(text) = text else { return Ok(None) };
-            let bound = Template::parse(text).and_then(|template| template.bind(&options.schema));
-            bound.map(Some).map_err(|e| Error::config(format!("the {option} `{text}` of `{}`: {e}", options.id)))
-        };
         Ok(Self {
             level,
             pipeline: options.pipeline.clone(),
             id: options.id.clone(),
-            subject: bind("subject", &options.subject)?,
-            message: bind("message", &options.message)?,
+            subject: template(options, "subject", &options.subject)?,
+            message: template(options, "message", &options.message)?,
             options: JsonOptions { decimals_as_strings: options.decimals_as_strings },
         })
     }

@@ -9,17 +9,19 @@ mod table;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use millstream_core::checkpoint::CheckpointStore;
 use millstream_core::connector::{Connector, ConnectorKind, Role, SourceOptions};
 use millstream_core::format::RecordFormat;
-use millstream_core::sink::{Sink, SinkOptions};
+use millstream_core::sink::{Commitment, Sink, SinkOptions};
 use millstream_core::source::SplitSource;
 use millstream_core::table::{TableSchema, TableStore};
 use millstream_core::{EventTime, Result};
 
-pub use config::MemoryConfig;
+pub use config::{Delivery, MemoryConfig};
 pub use store::{Memory, Step, handle};
 pub use table::MemoryTable;
 
+use crate::checkpoints::{MemoryStores, memory_stores};
 use crate::clock;
 use sink::MemorySink;
 use source::MemorySource;
@@ -31,12 +33,14 @@ const LISTED: &str = "records";
 struct MemoryConnector {
     config: MemoryConfig,
     memory: Memory,
+    checkpoints: MemoryStores,
 }
 
 impl MemoryConnector {
     fn new(config: MemoryConfig) -> Self {
         let memory = config.name.as_deref().map(handle).unwrap_or_default();
-        Self { config, memory }
+        let checkpoints = config.name.as_deref().map(memory_stores).unwrap_or_default();
+        Self { config, memory, checkpoints }
     }
 }
 
@@ -71,8 +75,16 @@ impl Connector for MemoryConnector {
         }
         Ok(Box::new(MemorySource { memory, format: self.config.format, ordered: self.config.ordered }))
     }
+    fn commitment(&self, _options: &SinkOptions) -> Commitment {
+        match self.config.delivery {
+            Delivery::Staged => Commitment::Staged,
+            Delivery::Direct => Commitment::Direct,
+            Delivery::Outbox => Commitment::Outbox { deduplicates: true },
+            Delivery::ForgetfulOutbox => Commitment::Outbox { deduplicates: false },
+        }
+    }
     async fn sink(&self, options: &SinkOptions) -> Result<Box<dyn Sink>> {
-        Ok(Box::new(MemorySink::new(self.memory.clone(), options)))
+        Ok(Box::new(MemorySink::new(self.memory.clone(), self.config.delivery, options)))
     }
     async fn table(&self, schema: &TableSchema) -> Result<Arc<dyn TableStore>> {
         let fresh = Arc::new(MemoryTable::new(schema, clock::system())?);
@@ -83,6 +95,9 @@ impl Connector for MemoryConnector {
         }
         Ok(table.clone())
     }
+    async fn checkpoints(&self, pipeline: &str) -> Result<Arc<dyn CheckpointStore>> {
+        Ok(Arc::new(self.checkpoints.store(pipeline)))
+    }
 }
 
 /// The kind `memory`.
@@ -90,7 +105,7 @@ pub(crate) fn kind() -> ConnectorKind {
     ConnectorKind {
         name: "memory",
         summary: "Tables, records and captured rows in this process: for tests and for measuring",
-        roles: &[Role::Source, Role::Sink, Role::Table],
+        roles: &[Role::Source, Role::Sink, Role::Table, Role::Checkpoints],
         built_in: true,
         options: || schemars::schema_for!(MemoryConfig),
         parse: |options| {

@@ -1,11 +1,13 @@
 //! What a `memory` connector holds: scripted splits to read, captured rows, tables. Reached by tests through its
 //! name.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
+use millstream_core::sink::BatchId;
 use millstream_core::source::SplitId;
 use millstream_core::{Batch, ErrorKind, EventTime};
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use super::table::MemoryTable;
@@ -26,12 +28,29 @@ pub(crate) struct Script {
     pub(crate) ended: bool,
 }
 
+/// Rows that an instance of a sink has staged for a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Stage {
+    pub(crate) sink: String,
+    pub(crate) generation: String,
+    pub(crate) checkpoint: u64,
+    pub(crate) instance: usize,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Contents {
     pub(crate) splits: BTreeMap<SplitId, Script>,
     /// Whether no splits come any more.
     pub(crate) closed: bool,
+    /// Visible rows by sink.
     pub(crate) written: HashMap<String, Vec<Batch>>,
+    /// Rows that no checkpoint has made visible yet.
+    pub(crate) staged: BTreeMap<Stage, Vec<Batch>>,
+    /// What has been made visible.
+    pub(crate) committed: BTreeSet<Stage>,
+    /// Batches of outboxes by sink.
+    pub(crate) sent: HashSet<(String, BatchId)>,
     pub(crate) commits: HashMap<String, usize>,
     pub(crate) tables: HashMap<String, Arc<MemoryTable>>,
 }
@@ -80,17 +99,23 @@ impl Memory {
         self.lock().closed = true;
         self.changed.notify_waiters();
     }
-    /// The batches written by the sink `sink`, in the order they came.
+    /// The batches that the sink `sink` has made visible, in the order they came to be.
     pub fn written(&self, sink: &str) -> Vec<Batch> {
         self.lock().written.get(sink).cloned().unwrap_or_default()
     }
-    /// How many rows the sink `sink` has written.
+    /// How many rows the sink `sink` has made visible.
     pub fn rows_written(&self, sink: &str) -> usize {
         self.lock().written.get(sink).map_or(0, |batches| batches.iter().map(Batch::num_rows).sum())
     }
     /// How often the sink `sink` was told to commit.
     pub fn commits(&self, sink: &str) -> usize {
         self.lock().commits.get(sink).copied().unwrap_or_default()
+    }
+    /// How many rows the sink `sink` has staged and not made visible.
+    pub fn rows_staged(&self, sink: &str) -> usize {
+        let contents = self.lock();
+        let staged = contents.staged.iter().filter(|(stage, _)| stage.sink == sink);
+        staged.flat_map(|(_, batches)| batches).map(Batch::num_rows).sum()
     }
     /// The table `table`, if a pipeline has opened it.
     pub fn table(&self, table: &str) -> Option<Arc<MemoryTable>> {

@@ -25,15 +25,23 @@ impl conformance::SinkUnderTest for Captured {
     async fn open(&self, options: &SinkOptions) -> Box<dyn Sink> {
         self.0.sink(options).await.unwrap()
     }
+    fn commitment(&self, options: &SinkOptions) -> Commitment {
+        self.0.commitment(options)
+    }
     async fn visible(&self, options: &SinkOptions) -> Vec<arrow::array::RecordBatch> {
         self.1.written(&options.id).into_iter().map(|b| b.rows).collect()
+    }
+    async fn staged(&self, options: &SinkOptions) -> usize {
+        self.1.rows_staged(&options.id)
     }
 }
 
 #[tokio::test]
 async fn keeps_the_promises_of_a_sink() {
-    let connector = (kind().parse)(json!({ "name": "captured" })).unwrap();
-    conformance::sink(&Captured(connector, handle("captured"))).await;
+    for delivery in ["staged", "direct", "outbox", "forgetful_outbox"] {
+        let connector = (kind().parse)(json!({ "name": delivery, "delivery": delivery })).unwrap();
+        conformance::sink(&Captured(connector, handle(delivery))).await;
+    }
 }
 
 #[tokio::test]

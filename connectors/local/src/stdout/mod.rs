@@ -7,14 +7,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use millstream_core::Result;
 use millstream_core::connector::{Connector, ConnectorKind, Role};
-use millstream_core::format::{Compression, RecordFormat};
-use millstream_core::sink::{Sink, SinkOptions, WriteMode, unsupported};
-use millstream_core::{Error, Result};
+use millstream_core::sink::{Sink, SinkOptions};
 use millstream_formats::{EncodeOptions, encoder};
 
 pub use config::StdoutConfig;
 
+use crate::refused_options::{self, Problem};
 use sink::{SharedEncoder, StdoutSink};
 
 #[derive(Debug, Default)]
@@ -30,31 +30,16 @@ impl std::fmt::Debug for Shared {
     }
 }
 
-/// Refuses the options that a stream of lines does not know.
-pub(crate) fn check_line_options(kind: &str, options: &SinkOptions) -> Result<()> {
-    let unknown = [
-        ("path", options.path.is_some()),
-        ("compression", options.compression != Compression::None),
-        ("mode: overwrite", options.mode == WriteMode::Overwrite),
-        ("subject", options.subject.is_some()),
-        ("message", options.message.is_some()),
-    ];
-    if let Some((option, _)) = unknown.into_iter().find(|(_, given)| *given) {
-        return Err(unsupported(kind, option));
-    }
-    if options.format == RecordFormat::Parquet {
-        return Err(Error::config(format!("parquet is a format of files: `{kind}` writes lines of json or csv")));
-    }
-    Ok(())
-}
-
 #[async_trait]
 impl Connector for Stdout {
     fn kind(&self) -> &'static str {
         "stdout"
     }
+    fn sink_problem(&self, options: &SinkOptions) -> Option<Problem> {
+        refused_options::of_lines("stdout", options)
+    }
     async fn sink(&self, options: &SinkOptions) -> Result<Box<dyn Sink>> {
-        check_line_options("stdout", options)?;
+        refused_options::refuse(options, self.sink_problem(options))?;
         let fresh = encoder(
             options.format,
             &options.schema,
@@ -83,7 +68,11 @@ pub(crate) fn kind() -> ConnectorKind {
 
 #[cfg(test)]
 mod tests {
-    use millstream_core::ErrorKind;
+    use arrow::array::RecordBatch;
+    use millstream_core::format::RecordFormat;
+    use millstream_core::sink::Commitment;
+    use millstream_core::source::{Position, RawRecord, RawRecords};
+    use millstream_core::{ErrorKind, EventTime};
 
     use super::*;
     use crate::conformance;
@@ -105,6 +94,46 @@ mod tests {
         assert!(text.starts_with("id,int\n"), "{text}");
     }
 
+    /// An output that a test can read.
+    #[derive(Debug, Clone, Default)]
+    struct Page(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Page {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl conformance::SinkUnderTest for Page {
+        async fn open(&self, options: &SinkOptions) -> Box<dyn Sink> {
+            let made = encoder(options.format, &options.schema, &EncodeOptions::default()).unwrap();
+            Box::new(StdoutSink { encoder: Arc::new(Mutex::new(made)), output: self.clone() })
+        }
+        fn commitment(&self, options: &SinkOptions) -> Commitment {
+            Stdout::default().commitment(options)
+        }
+        async fn visible(&self, options: &SinkOptions) -> Vec<RecordBatch> {
+            let buffer = bytes::Bytes::from(self.0.lock().unwrap().clone());
+            let ranges = millstream_formats::split::lines(&buffer, 0, true);
+            let records = ranges.enumerate().map(|(i, range)| RawRecord {
+                start: range.start as u32,
+                len: range.len() as u32,
+                position: Position::Offset(i as u64),
+                arrived_at: EventTime(0),
+            });
+            let raw = RawRecords { records: records.collect(), buffer: buffer.clone(), header: None };
+            vec![crate::declared::decode(RecordFormat::Json, &options.schema, &raw).unwrap()]
+        }
+    }
+
+    #[tokio::test]
+    async fn keeps_the_promises_of_a_sink() {
+        conformance::sink(&Page::default()).await;
+    }
+
     #[tokio::test]
     async fn options_of_files_are_refused() {
         let stdout = (kind().parse)(serde_json::json!({})).unwrap();
@@ -113,5 +142,8 @@ mod tests {
         let error = stdout.sink(&options).await.err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Config);
         assert!(error.to_string().contains("`path`"), "{error}");
+        assert_eq!(stdout.sink_problem(&options).unwrap().0, "path", "`check` knows it");
+        let options = SinkOptions { path: None, format: RecordFormat::Parquet, ..options };
+        assert_eq!(stdout.sink_problem(&options).unwrap().0, "format");
     }
 }

@@ -20,7 +20,8 @@ use tokio::sync::OnceCell;
 
 pub use config::TcpConfig;
 
-use crate::{clock, live, stdout};
+use crate::refused_options::{self, Problem};
+use crate::{clock, live};
 use sink::{Hub, Peers, TcpSink};
 use source::{Side, TcpSource};
 
@@ -77,12 +78,15 @@ impl Connector for Tcp {
         };
         Ok(Box::new(TcpSource { side, name, config: self.config.clone(), clock: clock::system() }))
     }
-    async fn sink(&self, options: &SinkOptions) -> Result<Box<dyn Sink>> {
-        stdout::check_line_options("tcp", options)?;
+    fn sink_problem(&self, options: &SinkOptions) -> Option<Problem> {
         if options.format == RecordFormat::Csv {
             let message = "csv needs a header line at the beginning of each connection: write json to `tcp`";
-            return Err(Error::config(message));
+            return Some(("format", message.into()));
         }
+        refused_options::of_lines("tcp", options)
+    }
+    async fn sink(&self, options: &SinkOptions) -> Result<Box<dyn Sink>> {
+        refused_options::refuse(options, self.sink_problem(options))?;
         let address = self.address().to_owned();
         let peers = match &self.config.listen {
             Some(_) => {
