@@ -1,25 +1,28 @@
 //! Faults on purpose: decorators of connectors whose next calls fail as a script says, for tests.
 //!
 //! Faults are given to a [`Faults`], which all that is opened over one [`FaultyConnector`] share; every call of a
-//! sink's `write`, a store's `put` or a reader's `next` takes the next one that it knows.
+//! sink's `write`, a table's `put`, a reader's `next` or a checkpoint store takes the next one that it knows.
 
+mod checkpoints;
 mod sink;
 mod source;
 mod table;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use millstream_core::Result;
+use millstream_core::checkpoint::CheckpointStore;
 use millstream_core::connector::{Connector, SourceOptions};
 use millstream_core::format::RecordFormat;
-use millstream_core::sink::{Sink, SinkOptions};
+use millstream_core::sink::{BatchId, Commitment, Sink, SinkOptions};
 use millstream_core::source::SplitSource;
 use millstream_core::table::{TableSchema, TableStore};
 
+pub use checkpoints::FaultyCheckpoints;
 pub use sink::FaultySink;
 pub use source::{FaultyReader, FaultySource};
 pub use table::FaultyTable;
@@ -54,22 +57,44 @@ impl FromStr for Fault {
     }
 }
 
+#[derive(Debug, Default)]
+struct Script {
+    next: VecDeque<Fault>,
+    /// Batches of outboxes, by sink, whose first row was refused: it is refused whenever they are sent.
+    refused: HashSet<(String, BatchId)>,
+}
+
 /// The faults of the next calls, in order; clones are the same script.
 #[derive(Debug, Clone, Default)]
-pub struct Faults(Arc<Mutex<VecDeque<Fault>>>);
+pub struct Faults(Arc<Mutex<Script>>);
 
 impl Faults {
+    fn script(&self) -> MutexGuard<'_, Script> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
     /// Lets the next `times` calls behind those that are already to fail end in `fault`.
     pub fn add(&self, fault: Fault, times: usize) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(std::iter::repeat_n(fault, times));
+        self.script().next.extend(std::iter::repeat_n(fault, times));
     }
     /// How many calls are still to fail.
     pub fn left(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.script().next.len()
     }
     /// The fault of this call.
     pub(crate) fn take(&self) -> Option<Fault> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+        self.script().next.pop_front()
+    }
+    /// The fault of this call, unless it is `fault`: that one waits for a call of another kind.
+    pub(crate) fn take_other_than(&self, fault: Fault) -> Option<Fault> {
+        self.script().next.pop_front_if(|next| *next != fault)
+    }
+    /// The first row of a batch is refused for good.
+    pub(crate) fn refuse(&self, sink: &str, id: &BatchId) {
+        self.script().refused.insert((sink.to_owned(), id.clone()));
+    }
+    /// Whether the first row of a batch was refused.
+    pub(crate) fn is_refused(&self, sink: &str, id: &BatchId) -> bool {
+        self.script().refused.contains(&(sink.to_owned(), id.clone()))
     }
 }
 
@@ -104,17 +129,28 @@ impl Connector for FaultyConnector {
     fn problems(&self) -> Vec<String> {
         self.inner.problems()
     }
+    fn sink_problem(&self, options: &SinkOptions) -> Option<(&'static str, String)> {
+        self.inner.sink_problem(options)
+    }
+    fn commitment(&self, options: &SinkOptions) -> Commitment {
+        self.inner.commitment(options)
+    }
     async fn source(&self, options: &SourceOptions) -> Result<Box<dyn SplitSource>> {
         Ok(Box::new(FaultySource::new(self.inner.source(options).await?, self.faults.clone())))
     }
     async fn sink(&self, options: &SinkOptions) -> Result<Box<dyn Sink>> {
-        Ok(Box::new(FaultySink::new(self.inner.sink(options).await?, self.faults.clone())))
+        let inner = self.inner.sink(options).await?;
+        Ok(Box::new(FaultySink::new(inner, &options.id, self.inner.commitment(options), self.faults.clone())))
     }
     async fn written(&self, options: &SinkOptions) -> Result<Vec<RecordBatch>> {
         self.inner.written(options).await
     }
     async fn table(&self, schema: &TableSchema) -> Result<Arc<dyn TableStore>> {
         Ok(Arc::new(FaultyTable::new(self.inner.table(schema).await?, self.faults.clone())))
+    }
+    async fn checkpoints(&self, pipeline: &str) -> Result<Arc<dyn CheckpointStore>> {
+        let inner = self.inner.checkpoints(pipeline).await?;
+        Ok(Arc::new(FaultyCheckpoints::new(inner, self.faults.clone())))
     }
 }
 
