@@ -199,7 +199,9 @@ impl Sink for AppendSink {
             while let Some(open) = self.stuck.pop() {
                 self.complete(open)?;
             }
-            self.place.sync(&self.place.staging())?;
+            if !self.complete.is_empty() {
+                self.place.sync(&self.place.staging())?;
+            }
             let mut complete = std::mem::take(&mut self.complete);
             complete.sort_by(|a, b| a.target.cmp(&b.target));
             self.prepared = Some((checkpoint, complete));

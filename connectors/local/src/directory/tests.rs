@@ -200,7 +200,7 @@ async fn a_staged_file_that_was_cut_is_told() {
     std::fs::write(dir.path().join(staged[0]["staged"].as_str().unwrap()), "").unwrap();
     let error = sink.commit(1, &staged).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Environment);
-    assert!(error.to_string().contains("has 0 bytes where 14 were written"), "{error}");
+    assert!(error.to_string().contains("has 0 bytes where 16 were written"), "{error}");
 }
 
 /// Sinks that share a root tidy and create the same folders.
