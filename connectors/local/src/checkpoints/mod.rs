@@ -37,4 +37,6 @@ pub fn default_store(dir: &Path, pipeline: &str) -> Result<Arc<dyn CheckpointSto
 }
 
 #[cfg(test)]
+mod planted;
+#[cfg(test)]
 mod tests;

@@ -96,3 +96,28 @@ pub(super) fn force_folder(folder: &Path) -> io::Result<()> {
         forced => forced,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_says_whether_it_may_have_happened() {
+        let path = Path::new("state/x");
+        let kind = |error: io::Error, linking: bool| failed(path, error, linking).kind();
+        let broken = || io::Error::from_raw_os_error(5);
+        assert_eq!(kind(broken(), false), ErrorKind::Unavailable);
+        assert_eq!(kind(broken(), true), ErrorKind::Indeterminate, "it may have its name");
+        assert_eq!(kind(Io::StorageFull.into(), true), ErrorKind::Unavailable, "a full folder has no new name");
+        assert_eq!(kind(Io::PermissionDenied.into(), true), ErrorKind::Environment);
+        assert_eq!(kind(Io::CrossesDevices.into(), true), ErrorKind::Environment);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_is_something_to_wait_for() {
+        let error = failed(Path::new("state/x"), std::fs::write("/dev/full", "x").unwrap_err(), false);
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.to_string().contains("`state/x`: the disk is full"), "{error}");
+    }
+}
