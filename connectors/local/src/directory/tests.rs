@@ -95,13 +95,12 @@ async fn keeps_the_promises_of_a_sink_in_every_format() {
             ..o
         },
     ];
-    for options in variants {
-        for fsync in [false, true] {
-            let dir = tempfile::tempdir().unwrap();
-            let mut directory = directory(dir.path(), clock::system());
-            directory.config.fsync = fsync;
-            conformance::sink(&Written { root: dir.path().to_owned(), directory, options }).await;
-        }
+    for (i, options) in variants.into_iter().enumerate() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut directory = directory(dir.path(), clock::system());
+        // Forcing to the disk is slow: once for each mode.
+        directory.config.fsync = i % 6 == 0;
+        conformance::sink(&Written { root: dir.path().to_owned(), directory, options }).await;
     }
 }
 
@@ -303,8 +302,13 @@ async fn a_row_moves_between_files_and_a_retraction_removes_it() {
     assert_eq!(restored.prepare(3, true).await.unwrap().state.num_rows(), 1);
     restored.write(&signed(&[("a", 2), ("b", 1)], vec![-1, -1])).await.unwrap();
     let third = restored.prepare(3, false).await.unwrap();
-    restored.commit(3, &third.staged.unwrap()).await.unwrap();
+    restored.commit(3, third.staged.as_ref().unwrap()).await.unwrap();
     assert!(files(dir.path()).is_empty(), "a file without rows is removed");
+    // The row comes back; whoever removed the file wakes up late and removes nothing.
+    restored.write(&signed(&[("a", 2)], vec![1])).await.unwrap();
+    checkpoint(restored.as_mut(), 4).await;
+    sink.commit(3, third.staged.as_ref().unwrap()).await.unwrap();
+    assert_eq!(files(dir.path()).len(), 1);
     let mut empty = directory.sink(&SinkOptions { generation: "g3".into(), ..options.clone() }).await.unwrap();
     empty.restore(third.state.tables).await.unwrap();
     assert_eq!(empty.prepare(4, true).await.unwrap().state.num_rows(), 0);
