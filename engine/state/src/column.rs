@@ -163,6 +163,16 @@ impl Column {
             }
         }
     }
+    /// Sets `slots[i]` to row i of `cells` for every row, in order, and makes it null where that is; all are null where
+    /// there are no cells.
+    pub fn assign(&mut self, slots: &[Slot], cells: Option<&Cells>) {
+        for (row, slot) in slots.iter().enumerate() {
+            match cells.filter(|c| c.is_valid(row)) {
+                Some(cells) => self.set(*slot, cells, row),
+                None => self.clear(*slot),
+            }
+        }
+    }
     /// Copies a cell.
     pub fn copy(&mut self, from: Slot, to: Slot) {
         if !self.is_valid(from) {

@@ -52,12 +52,15 @@ impl Column {
 }
 
 fn values<T: Copy + Default + arrow::datatypes::ArrowNativeType>(lane: &Lane<T>, slots: &[Slot]) -> ScalarBuffer<T> {
-    slots.iter().map(|s| lane.get(s.index())).collect::<Vec<T>>().into()
+    lane.gather(slots).into()
 }
 
 fn nulls(valid: &Bits, slots: &[Slot]) -> Option<NullBuffer> {
+    if valid.all(slots) {
+        return None;
+    }
     let bits = BooleanBuffer::collect_bool(slots.len(), |i| slots.get(i).is_some_and(|s| valid.get(s.index())));
-    Some(NullBuffer::new(bits)).filter(|n| n.null_count() > 0)
+    Some(NullBuffer::new(bits))
 }
 
 fn bytes(arena: &Arena, valid: &Bits, slots: &[Slot]) -> Result<(OffsetBuffer<i32>, Buffer)> {

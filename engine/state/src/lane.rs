@@ -1,5 +1,7 @@
 //! A vector that grows by chunks: no copying of everything on growth, and no more than a chunk of slack.
 
+use crate::slots::Slot;
+
 /// Items per chunk.
 const CHUNK: usize = 1 << SHIFT;
 const SHIFT: usize = 13;
@@ -20,6 +22,19 @@ impl<T: Copy + Default> Lane<T> {
     #[inline]
     pub fn get(&self, i: usize) -> T {
         self.chunks.get(i >> SHIFT).and_then(|c| c.get(i & (CHUNK - 1))).copied().unwrap_or_default()
+    }
+    /// The values of these slots, fastest where they ascend.
+    pub fn gather(&self, slots: &[Slot]) -> Vec<T> {
+        let (mut at, mut chunk): (usize, &[T]) = (usize::MAX, &[]);
+        let value = |slot: &Slot| {
+            let i = slot.index();
+            if i >> SHIFT != at {
+                at = i >> SHIFT;
+                chunk = self.chunks.get(at).map(Vec::as_slice).unwrap_or_default();
+            }
+            chunk.get(i & (CHUNK - 1)).copied().unwrap_or_default()
+        };
+        slots.iter().map(value).collect()
     }
     /// A reference to the value of slot `i`, where one was set.
     #[inline]

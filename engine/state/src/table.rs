@@ -10,6 +10,9 @@
 //! 1. A live slot is in exactly one shard, that of its key group, and its key columns are set and never change.
 //! 2. A free slot is null in every column.
 //! 3. A slot is in the time index at most once, and [`Meta::TIMED`] says whether it is.
+//! 4. Whoever changes what must outlive the process says so ([`KeyedTable::mark_changed`]).
+
+mod changes;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,6 +23,7 @@ use hashbrown::HashTable;
 use millstream_core::key::{self, KEY_GROUPS};
 use millstream_core::{Error, Result};
 
+use crate::bits::Bits;
 use crate::cells::Cells;
 use crate::column::Column;
 use crate::lane::Lane;
@@ -45,6 +49,8 @@ pub struct KeyedTable {
     free: Vec<u32>,
     len: usize,
     times: TimeIndex,
+    /// Live slots that changed since the last snapshot.
+    changed: Bits,
 }
 
 impl KeyedTable {
@@ -74,6 +80,7 @@ impl KeyedTable {
             free: Vec::new(),
             len: 0,
             times: TimeIndex::new(slack),
+            changed: Bits::default(),
         })
     }
     /// Its columns; those outside the key are nullable.
@@ -99,6 +106,7 @@ impl KeyedTable {
             + self.meta.bytes()
             + self.free.capacity() * size_of::<u32>()
             + self.times.bytes()
+            + self.changed.bytes()
     }
 
     /// The slots of the keys at `key_columns` of `rows`, taking new ones where a key is not held. Appends to `slots`;
@@ -177,6 +185,7 @@ impl KeyedTable {
             shard.insert_unique(spread(hash), slot.0, |s| spread(meta.get(*s as usize).hash));
         }
         self.len += 1;
+        self.mark_changed(slot);
         Ok(slot)
     }
     fn allocate(&mut self) -> Result<Slot> {
@@ -228,6 +237,7 @@ impl KeyedTable {
         let Ok(entry) = shard.find_entry(spread(hash), |s| *s == slot.0) else { return false };
         entry.remove();
         self.len -= 1;
+        self.changed.clear(slot.index());
         self.clear(slot);
         true
     }
@@ -281,19 +291,21 @@ impl KeyedTable {
             meta.flags |= Meta::TIMED;
             self.times.insert(slot, time);
         }
+        self.mark_changed(slot);
     }
-    /// Forgets the keys whose greatest event time lies before `limit` (at most the slack later) and that `may_go`
-    /// lets go; the others are asked about again when the limit has moved on. `gone` is told each slot before it is
-    /// cleared.
+    /// Forgets the keys whose greatest event time lies before `limit` (at most the slack later: those that
+    /// [`KeyedTable::is_forgotten`]) and that `may_go` lets go; the others are asked about again when the limit has moved
+    /// on. `gone` is told each slot before it is cleared.
     pub fn forget_before(&mut self, limit: i64, may_go: impl Fn(&Meta) -> bool, mut gone: impl FnMut(Slot)) {
         let mut times = std::mem::replace(&mut self.times, TimeIndex::new(1));
+        let is_before = times.before(limit);
         times.drain_before(limit, |slot| {
             let meta = self.meta(slot);
             if meta.has(Meta::DEAD) {
                 self.free.push(slot.0);
                 return None;
             }
-            if meta.event_time >= limit || !may_go(&meta) {
+            if !is_before(meta.event_time) || !may_go(&meta) {
                 return Some(meta.event_time);
             }
             gone(slot);

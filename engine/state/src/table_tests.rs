@@ -94,6 +94,23 @@ fn every_type_comes_back_as_it_went_in() {
 }
 
 #[test]
+fn assigning_makes_null_what_is_null_and_scattering_does_not() {
+    let mut table = KeyedTable::new(&schema(), &[0], 1).unwrap();
+    let slots = slots_of(&mut table, &["a", "b"]);
+    let column = table.column_mut(1).unwrap();
+    let values = |v: [Option<i64>; 2]| Arc::new(Int64Array::from(v.to_vec())) as ArrayRef;
+    for (array, expected) in [
+        (Some(values([Some(1), Some(2)])), [Some(1), Some(2)]),
+        (Some(values([None, Some(3)])), [None, Some(3)]),
+        (None, [None, None]),
+    ] {
+        let cells = array.map(|a| column.cells(&a).unwrap());
+        column.assign(&slots, cells.as_ref());
+        assert_eq!([column.i64_at(slots[0]), column.i64_at(slots[1])], expected);
+    }
+}
+
+#[test]
 fn keys_are_forgotten_by_their_greatest_time_unless_they_may_not_go() {
     let mut table = KeyedTable::new(&schema(), &[0], 10).unwrap();
     let slots = slots_of(&mut table, &["old", "moved", "kept", "new"]);

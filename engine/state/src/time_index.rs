@@ -31,6 +31,15 @@ impl TimeIndex {
         self.next.set(slot.index(), *head);
         *head = slot.0 + 1;
     }
+    /// Whether the bucket of `time` lies wholly before `limit`.
+    pub fn is_before(&self, time: i64, limit: i64) -> bool {
+        self.before(limit)(time)
+    }
+    /// [`TimeIndex::is_before`] of a limit.
+    pub(crate) fn before(&self, limit: i64) -> impl Fn(i64) -> bool + use<> {
+        let (width, current) = (self.width, limit.div_euclid(self.width));
+        move |time| time.div_euclid(width) < current
+    }
     /// Takes the slots of all buckets that lie wholly before `limit` out and gives them to `each`, which says
     /// `Some(time)` to put one back at that time.
     pub fn drain_before(&mut self, limit: i64, mut each: impl FnMut(Slot) -> Option<i64>) {
