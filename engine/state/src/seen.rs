@@ -1,7 +1,10 @@
 //! The memory of a dedup: which ids were seen, when, and what the row said.
 
+mod rows;
+
 use hashbrown::HashTable;
 
+use crate::bits::Bits;
 use crate::lane::Lane;
 use crate::slots::Slot;
 use crate::spread;
@@ -12,6 +15,7 @@ use crate::time_index::TimeIndex;
 struct Seen {
     id: u128,
     content: u64,
+    /// `i64::MIN` where the row had none.
     time: i64,
 }
 
@@ -38,6 +42,8 @@ pub struct SeenIds {
     used: u32,
     free: Vec<u32>,
     times: TimeIndex,
+    /// Entries held that no snapshot has yet.
+    new: Bits,
 }
 
 impl SeenIds {
@@ -51,6 +57,7 @@ impl SeenIds {
             used: 0,
             free: Vec::new(),
             times: TimeIndex::new(slack),
+            new: Bits::default(),
         }
     }
     /// A row with this id, content hash and event time. Rows without an event time count as of one time.
@@ -72,7 +79,7 @@ impl SeenIds {
         }
         found
     }
-    fn remember(&mut self, hash: u64, seen: Seen, time: Option<i64>) {
+    fn remember(&mut self, hash: u64, seen: Seen, time: Option<i64>) -> Slot {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.used += 1;
             self.used - 1
@@ -83,16 +90,20 @@ impl SeenIds {
         if let Some(time) = time {
             self.times.insert(Slot(slot), time);
         }
+        self.new.set(slot as usize);
+        Slot(slot)
     }
-    /// Forgets ids whose event time lies before `limit`.
+    /// Forgets ids whose event time lies before `limit`, in steps of the slack: what is held depends on the limit alone,
+    /// not on those before it.
     pub fn forget_before(&mut self, limit: i64) {
-        let (entries, index, free) = (&self.entries, &mut self.index, &mut self.free);
+        let (entries, index, free, new) = (&self.entries, &mut self.index, &mut self.free, &mut self.new);
         let before = free.len();
         self.times.drain_before(limit, |slot| {
             let id = entries.get(slot.index()).id;
             if let Ok(entry) = index.find_entry(Self::hash(id), |i| *i == slot.0) {
                 entry.remove();
                 free.push(slot.0);
+                new.clear(slot.index());
             }
             None
         });
@@ -117,6 +128,7 @@ impl SeenIds {
             + self.entries.bytes()
             + self.free.capacity() * size_of::<u32>()
             + self.times.bytes()
+            + self.new.bytes()
     }
 }
 
