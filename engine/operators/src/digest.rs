@@ -2,6 +2,10 @@
 //!
 //! Groups are by the text of columns. Over refused rows, `rule` is each of the row's failed rules: a row counts in the
 //! group of each. A digest is given when a tick comes at least `every` after the one before, and at the end. Port: 0.
+//!
+//! What is being gathered lives on one worker and is small: a snapshot has all of it.
+
+mod state;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,6 +20,7 @@ use arrow::util::display::array_value_to_string;
 use millstream_core::batch::{TIMESTAMP, hidden_fields};
 use millstream_core::operator::{InPort, Operator, OutPort, Output, StateSize};
 use millstream_core::schema::JSON_METADATA;
+use millstream_core::snapshot::{Snapshot, StateLayout, StateTable};
 use millstream_core::time::micros;
 use millstream_core::{Batch, Result, Tick, Watermark, refusal};
 use millstream_formats::value::row_json;
@@ -46,6 +51,8 @@ pub struct Digest {
     now: Option<i64>,
     /// When the digest being gathered began.
     since: Option<i64>,
+    /// Whether the last snapshot has groups.
+    remembered: bool,
 }
 
 impl Digest {
@@ -61,6 +68,7 @@ impl Digest {
             groups: BTreeMap::new(),
             now: None,
             since: None,
+            remembered: false,
         }
     }
     /// The columns of a digest by these columns: `from, to`, the columns as text, `count, samples` (JSON texts), then
@@ -176,6 +184,15 @@ impl Operator for Digest {
     fn on_watermark(&mut self, watermark: Watermark, out: &mut Output) -> Result<()> {
         if watermark.is_complete() { self.flush(out) } else { Ok(()) }
     }
+    fn layout(&self) -> Option<StateLayout> {
+        Some(StateLayout::new("digest").fixed("by", self.by.join(", ")))
+    }
+    fn snapshot(&mut self, whole: bool) -> Result<Snapshot> {
+        self.remember(whole)
+    }
+    fn restore(&mut self, tables: Vec<StateTable>, _watermark: Watermark) -> Result<()> {
+        self.take_back(&tables)
+    }
     fn state_size(&self) -> StateSize {
         let text = |s: &String| s.capacity() + size_of::<String>();
         let bytes = self.groups.iter().map(|(key, group)| {
@@ -193,6 +210,7 @@ mod tests {
     use millstream_core::EventTime;
     use millstream_core::format::Reason;
     use millstream_core::refusal::Refusal;
+    use millstream_core::snapshot::Layer;
 
     use super::*;
     use crate::testing::{batch, run, text_of};
@@ -244,5 +262,31 @@ mod tests {
         d.on_watermark(Watermark::COMPLETE, &mut out).unwrap();
         let digest = &out.batches[0].1;
         assert_eq!((text_of(digest, "rule"), counts(digest)), (vec!["x".into(), "y".into()], vec![1, 2]));
+    }
+
+    #[test]
+    fn what_is_being_gathered_survives_and_what_was_given_does_not() {
+        let new = || Digest::new(vec!["id".into(), "n".into()], Duration::from_secs(1), 2, 10);
+        let (mut d, mut out) = (new(), Output::default());
+        assert!(d.snapshot(false).unwrap().is_nothing());
+        d.on_tick(Tick(100), &mut out).unwrap();
+        run(&mut d, batch(&[("b", Some(1), 5), ("a", None, 6), ("b", Some(1), 7), ("b", Some(1), 8)]));
+        let snapshot = d.snapshot(false).unwrap();
+        assert_eq!(snapshot.layer, Layer::Whole);
+        assert_eq!(d.snapshot(false).unwrap(), snapshot, "all of it, each time");
+        let mut again = new();
+        again.restore(snapshot.tables, Watermark::START).unwrap();
+        for digest in [&mut d, &mut again] {
+            digest.on_tick(Tick(150), &mut out).unwrap();
+            run(digest, batch(&[("b", Some(1), 9)]));
+            digest.on_tick(Tick(200), &mut out).unwrap();
+        }
+        assert_eq!(out.batches.len(), 2);
+        assert_eq!((out.batches[0].1.rows.num_rows(), &out.batches[0].1.rows), (2, &out.batches[1].1.rows));
+        for mut digest in [d, again] {
+            let empty = digest.snapshot(false).unwrap();
+            assert_eq!((empty.layer, empty.num_rows()), (Layer::Whole, 0), "it takes the place of the one before");
+            assert!(digest.snapshot(false).unwrap().is_nothing());
+        }
     }
 }
