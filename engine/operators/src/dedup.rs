@@ -9,17 +9,24 @@
 //! watermark at which sources still accept rows: a row that is accepted later cannot be within `within` of it. So
 //! what happens to a row never depends on when a watermark comes. Rows without an event time are all of one time and
 //! are remembered for ever. Port: 0.
+//!
+//! A snapshot has the ids first seen since the last one. None says which ids went: those forgotten at the watermark
+//! restored are not taken back. What a row says beside its key may change with the pipeline: a duplicate of a row from
+//! before is then counted as a conflict, and dropped all the same.
 
 use std::time::Duration;
 
 use millstream_core::batch::is_hidden;
 use millstream_core::operator::{InPort, Operator, OutPort, Output, StateSize};
+use millstream_core::schema::type_name;
+use millstream_core::snapshot::{Snapshot, StateLayout, StateTable};
 use millstream_core::time::micros;
-use millstream_core::{Batch, Result, Watermark, key};
+use millstream_core::{Batch, Error, Result, Watermark, key};
 use millstream_state::{SeenIds, Sighting, content};
 
 use arrow::array::{Array, BooleanArray};
 use arrow::buffer::BooleanBuffer;
+use arrow::datatypes::{Field, Schema};
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -29,14 +36,32 @@ pub struct Dedup {
     ids: SeenIds,
     /// User columns of the input, found at the first batch.
     content: Vec<usize>,
+    /// The key's columns with their types, for people.
+    names: String,
 }
+
+/// The table of a dedup's snapshot.
+const IDS: &str = "ids";
 
 impl Dedup {
     /// A dedup over the columns at `key`; `horizon` is the greatest `late_after` of the sources upstream.
     pub fn new(key: Vec<usize>, within: Duration, horizon: Duration) -> Self {
         let remember = within.saturating_add(horizon);
         let slack = micros(remember) / 64;
-        Self { key, remember, ids: SeenIds::new(micros(within), slack), content: Vec::new() }
+        let names = format!("columns {key:?} of its input");
+        Self { key, remember, ids: SeenIds::new(micros(within), slack), content: Vec::new(), names }
+    }
+    /// The same, knowing the schema of its input: its layout then tells the key by names and types, and not by places.
+    #[must_use]
+    pub fn named(mut self, input: &Schema) -> Self {
+        let typed = |f: &Field| format!("{} {}", f.name(), type_name(f.data_type()));
+        let names: Vec<String> = self.key.iter().filter_map(|k| input.fields().get(*k)).map(|f| typed(f)).collect();
+        self.names = names.join(", ");
+        self
+    }
+    /// Ids of an earlier event time are forgotten; none are at the end: nothing comes any more.
+    fn limit(&self, watermark: Watermark) -> Option<i64> {
+        (!watermark.is_complete()).then(|| watermark.0.minus(self.remember).0)
     }
 }
 
@@ -72,9 +97,26 @@ impl Operator for Dedup {
         Ok(())
     }
     fn on_watermark(&mut self, watermark: Watermark, _out: &mut Output) -> Result<()> {
-        // At the end nothing comes any more: there is no use in forgetting.
-        if !watermark.is_complete() {
-            self.ids.forget_before(watermark.0.minus(self.remember).0);
+        if let Some(limit) = self.limit(watermark) {
+            self.ids.forget_before(limit);
+        }
+        Ok(())
+    }
+    fn layout(&self) -> Option<StateLayout> {
+        Some(StateLayout::new("dedup").fixed("key", &self.names))
+    }
+    fn snapshot(&mut self, whole: bool) -> Result<Snapshot> {
+        let rows = self.ids.snapshot(whole)?;
+        let tables = if rows.is_empty() { Vec::new() } else { vec![StateTable { name: IDS.into(), rows }] };
+        Ok(if whole { Snapshot::whole(tables) } else { Snapshot::changes(tables) })
+    }
+    fn restore(&mut self, tables: Vec<StateTable>, watermark: Watermark) -> Result<()> {
+        let limit = self.limit(watermark);
+        for table in &tables {
+            if table.name != IDS {
+                return Err(Error::bug(format!("the state of a dedup has a table `{}`", table.name)));
+            }
+            table.rows.iter().try_for_each(|rows| self.ids.restore(rows, limit))?;
         }
         Ok(())
     }
@@ -82,6 +124,10 @@ impl Operator for Dedup {
         StateSize { bytes: self.ids.bytes(), keys: self.ids.len(), open_windows: 0 }
     }
 }
+
+#[cfg(test)]
+#[path = "dedup_crash_tests.rs"]
+mod crash_tests;
 
 #[cfg(test)]
 mod tests {

@@ -6,10 +6,13 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
     UInt64Array,
 };
-use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, UInt64Type};
 use millstream_core::batch::{Origin, hidden_fields};
+use millstream_core::key::{hash_rows, worker_of};
 use millstream_core::operator::{InPort, Operator, Output, Predicate};
-use millstream_core::{Batch, Error, ErrorKind, Result};
+use millstream_core::snapshot::{HASH, Layer, Snapshot, StateTable};
+use millstream_core::{Batch, Error, ErrorKind, Result, Watermark};
 
 /// A batch of `id: string, n: bigint?` from split `s0`: id, n, event time; arrived at the same time, positions 0, 1, ..
 pub(crate) fn batch(rows: &[(&str, Option<i64>, i64)]) -> Batch {
@@ -72,4 +75,99 @@ impl Predicate for Check {
     fn evaluate(&self, rows: &RecordBatch) -> Result<BooleanArray> {
         (0..rows.num_rows()).map(|row| (self.0)(rows, row)).collect()
     }
+}
+
+/// The rows of these tables that a worker owns.
+pub(crate) fn owned_by(tables: &[StateTable], worker: usize, workers: usize) -> Vec<StateTable> {
+    let owned = |rows: &RecordBatch| {
+        let hashes = rows.column_by_name(HASH).unwrap().as_primitive::<UInt64Type>();
+        let mine: BooleanArray = hashes.values().iter().map(|h| Some(worker_of(*h, workers) == worker)).collect();
+        filter_record_batch(rows, &mine).unwrap()
+    };
+    tables.iter().map(|t| StateTable { name: t.name.clone(), rows: t.rows.iter().map(owned).collect() }).collect()
+}
+
+/// The tables of the layers that a restart needs: from the last whole one on.
+pub(crate) fn needed(layers: &[Snapshot]) -> Vec<StateTable> {
+    let from = layers.iter().rposition(|l| l.layer == Layer::Whole).unwrap_or(0);
+    layers[from..].iter().flat_map(|l| l.tables.clone()).collect()
+}
+
+/// Per worker, the rows of a batch that it owns by the key in these columns.
+pub(crate) fn dealt(batch: &Batch, key: &[usize], workers: usize) -> Vec<Batch> {
+    let hashes = hash_rows(&batch.rows, key).unwrap();
+    let part = |worker| {
+        let mine: BooleanArray = hashes.iter().map(|h| Some(worker_of(*h, workers) == worker)).collect();
+        batch.filter(&mine).unwrap()
+    };
+    (0..workers).map(part).collect()
+}
+
+/// A part of an operator's life.
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub(crate) batches: Vec<(InPort, Batch)>,
+    pub(crate) watermark: Option<Watermark>,
+    /// A snapshot, whole or of changes.
+    pub(crate) snapshot: Option<bool>,
+    /// All workers are killed, and so many restored from the snapshots.
+    pub(crate) crash: Option<usize>,
+}
+
+/// Runs steps in one operator that lives on and in workers that crash, restore and replay, and compares what comes of
+/// each step as `seen` sees it. `settle` does what is done before a watermark. Gives the operator and the workers.
+pub(crate) fn survive<O: Operator, T: PartialEq + std::fmt::Debug>(
+    steps: &[Step],
+    key: &[usize],
+    new: impl Fn() -> O,
+    settle: impl Fn(&mut O),
+    seen: impl Fn(&[Output]) -> T,
+) -> (O, Vec<O>) {
+    let play = |workers: &mut [O], step: &Step| {
+        let mut outs: Vec<Output> = workers.iter().map(|_| Output::default()).collect();
+        for (port, batch) in &step.batches {
+            for (rows, (worker, out)) in
+                dealt(batch, key, workers.len()).into_iter().zip(workers.iter_mut().zip(&mut outs))
+            {
+                if rows.num_rows() > 0 {
+                    out.counts.input += rows.num_rows() as u64;
+                    worker.on_batch(*port, rows, out).unwrap();
+                }
+            }
+        }
+        for (worker, out) in workers.iter_mut().zip(&mut outs) {
+            if let Some(watermark) = step.watermark {
+                settle(worker);
+                worker.on_watermark(watermark, out).unwrap();
+            }
+            assert!(out.counts.adds_up(), "{:?}", out.counts);
+        }
+        seen(&outs)
+    };
+    let (mut steady, mut workers) = ([new()], vec![new()]);
+    let (mut expected, mut layers, mut boundary, mut watermark) = (Vec::new(), Vec::new(), (0, Watermark::START), None);
+    for (at, step) in steps.iter().enumerate() {
+        expected.push(play(&mut steady, step));
+        assert_eq!(play(&mut workers, step), expected[at], "step {at}");
+        watermark = step.watermark.or(watermark);
+        if let Some(whole) = step.snapshot {
+            let parts: Vec<Snapshot> = workers.iter_mut().map(|w| w.snapshot(whole).unwrap()).collect();
+            let layer = if whole { Layer::Whole } else { Layer::Changes };
+            assert!(parts.iter().all(|p| p.layer == layer));
+            layers.push(Snapshot { layer, tables: parts.into_iter().flat_map(|p| p.tables).collect() });
+            boundary = (at + 1, watermark.unwrap_or(Watermark::START));
+        }
+        if let Some(count) = step.crash {
+            let tables = needed(&layers);
+            workers = (0..count).map(|_| new()).collect();
+            for (worker, operator) in workers.iter_mut().enumerate() {
+                operator.restore(owned_by(&tables, worker, count), boundary.1).unwrap();
+            }
+            for (at, step) in steps.iter().enumerate().take(at + 1).skip(boundary.0) {
+                assert_eq!(play(&mut workers, step), expected[at], "step {at} again, in {count} workers");
+            }
+        }
+    }
+    let [steady] = steady;
+    (steady, workers)
 }
