@@ -19,12 +19,14 @@ use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use millstream_core::batch::{TIMESTAMP, hidden_fields};
 use millstream_core::operator::{InPort, Operator, OutPort, Output, Predicate};
-use millstream_core::{Batch, Result};
+use millstream_core::{Batch, Result, Watermark};
 use millstream_operators::Dedup;
 use millstream_operators::upsert::{InputSpec, StatusSpec, Upsert, UpsertSpec};
 
 const BATCH: usize = 8192;
 const TRIPS: usize = 25 * BATCH;
+/// Rows of a snapshot.
+const CHANGED: usize = 100_000;
 
 /// All of these columns have values.
 struct Present(Vec<usize>);
@@ -172,6 +174,50 @@ impl Measurement for CpuTime {
     }
 }
 
+/// The pause of a snapshot: of 100,000 trips among twice as many, each of 17 columns and 9 of state, and of their ids.
+fn freezes(c: &mut Criterion<CpuTime>) {
+    let order: Vec<usize> = (0..TRIPS).collect();
+    let mut random = order.clone();
+    random.sort_by_key(|i| (i * 2_654_435_761) % 4_294_967_291);
+    random.truncate(CHANGED);
+    let (start_batches, end_batches) = (batches(&starts(), &order), batches(&ends(), &random));
+    let id_batches = batches(&starts(), &random);
+    let mut group = c.benchmark_group("freeze");
+    group.throughput(Throughput::Elements(CHANGED as u64)).sample_size(20);
+    group.bench_function("upsert", |b| {
+        let setup = || {
+            let mut u = Upsert::new(spec()).expect("a spec that fits");
+            feed(&mut u, 0, start_batches.clone());
+            u.snapshot(false).expect("a snapshot");
+            feed(&mut u, 1, end_batches.clone());
+            u
+        };
+        b.iter_batched(setup, |mut u| (u.snapshot(false).expect("a snapshot"), u), BatchSize::PerIteration);
+    });
+    group.bench_function("dedup", |b| {
+        let setup = || {
+            let mut d = Dedup::new(vec![0], Duration::from_secs(86_400), Duration::ZERO);
+            feed(&mut d, 0, id_batches.clone());
+            d
+        };
+        b.iter_batched(setup, |mut d| (d.snapshot(false).expect("a snapshot"), d), BatchSize::PerIteration);
+    });
+    group.bench_function("restore_upsert", |b| {
+        let mut u = Upsert::new(spec()).expect("a spec that fits");
+        feed(&mut u, 0, start_batches.clone());
+        u.snapshot(false).expect("a snapshot");
+        feed(&mut u, 1, end_batches.clone());
+        let snapshot = u.snapshot(false).expect("a snapshot");
+        let setup = || (Upsert::new(spec()).expect("a spec that fits"), snapshot.tables.clone());
+        let restore = |(mut u, tables): (Upsert, _)| {
+            u.restore(tables, Watermark::START).expect("its own state");
+            u
+        };
+        b.iter_batched(setup, restore, BatchSize::PerIteration);
+    });
+    group.finish();
+}
+
 fn benches(c: &mut Criterion<CpuTime>) {
     let order: Vec<usize> = (0..TRIPS).collect();
     // Ends come in another order than starts, up to a few thousand trips apart; and at random.
@@ -242,6 +288,6 @@ fn benches(c: &mut Criterion<CpuTime>) {
 criterion_group! {
     name = all;
     config = Criterion::default().with_measurement(CpuTime(WallTime)).warm_up_time(Duration::from_secs(1));
-    targets = benches
+    targets = benches, freezes
 }
 criterion_main!(all);

@@ -22,7 +22,7 @@ pub(super) struct Group {
     /// In the table's order.
     pub(super) columns: Vec<usize>,
     /// Inputs that set them.
-    inputs: Vec<usize>,
+    pub(super) inputs: Vec<usize>,
     /// Whether the greater `latest_by` wins; else the greater content hash.
     pub(super) latest: bool,
     /// Whether one of its inputs writes nulls: a null may then be a value.
@@ -48,6 +48,13 @@ pub(super) struct Input {
     pub(super) event_time: usize,
     /// Column of the greatest arrival time of its events.
     pub(super) arrived_at: usize,
+}
+
+impl Input {
+    /// The table's columns that it sets, in the table's order.
+    pub(super) fn sets(&self) -> Vec<usize> {
+        self.columns.iter().map(|(c, _)| *c).collect()
+    }
 }
 
 /// See the [module](self).
@@ -119,6 +126,10 @@ impl Layout {
         let stamped = groups.iter().any(|g| g.latest);
         let schema = Arc::new(Schema::new(fields));
         Ok(Arc::new(Self { width, table, schema, key: spec.key.clone(), groups, group_of, inputs, stamped }))
+    }
+    /// The names of columns of the table.
+    pub(super) fn names(&self, columns: &[usize]) -> Vec<&str> {
+        columns.iter().filter_map(|c| self.table.fields().get(*c)).map(|f| f.name().as_str()).collect()
     }
     /// The group that decides about a column.
     pub(super) fn group(&self, column: usize) -> Option<(usize, &Group)> {

@@ -38,7 +38,7 @@ pub(super) struct Merged {
     pub(super) table: KeyedTable,
     pub(super) layout: Arc<Layout>,
     /// Stamps of single columns that differ from their group's; `None` where nothing has set the column.
-    mixed: HashMap<(Slot, usize), Option<Stamp>>,
+    pub(super) mixed: HashMap<(Slot, usize), Option<Stamp>>,
     /// Distinguishes batches in [`Meta::mark`].
     epoch: u32,
 }
@@ -108,7 +108,7 @@ impl Merged {
         }
         Ok(of_group)
     }
-    fn mix(&mut self, slot: Slot, column: usize, stamp: Option<Stamp>) {
+    pub(super) fn mix(&mut self, slot: Slot, column: usize, stamp: Option<Stamp>) {
         self.table.meta_mut(slot).flags |= Meta::MIXED;
         self.mixed.insert((slot, column), stamp);
     }
@@ -329,6 +329,7 @@ impl Merged {
                 Some(Fate::Superseded) => {}
                 Some(Fate::Changed) => self.table.meta_mut(*slot).version += 1,
             }
+            self.table.mark_changed(*slot);
             if event_times.is_valid(row) {
                 let time = event_times.value(row);
                 self.table.touch(*slot, time);

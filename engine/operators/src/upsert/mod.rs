@@ -19,10 +19,23 @@
 //! A row's version is the number of its events that changed it. The first write of a key is sent as version 1, so that
 //! it succeeds only where the store has no row: what another run left there comes back and is merged, never overwritten.
 //! Later writes are sent as the row's version, or one above the stored row's, whichever is greater.
+//!
+//! A snapshot has the own rows that changed since the last one, with their stamps, versions and fired statuses: what
+//! replaying the events would make again, no more. Not in it, on purpose:
+//!
+//! - *What is known of the store.* After a restart the first write of a key is sent as version 1 again, and the store's
+//!   answer brings back what it has beyond our own. That is also right where the store went on after the snapshot.
+//! - *What is to be written or in flight.* A checkpoint waits for the answers to everything before its boundary, so once
+//!   it counts, every row in it was written, found to be in the store already, or given out by the failed port. A row
+//!   that was refused or given up is done with: it is not tried again until an event changes it.
+//! - *Which keys went.* Rows forgotten at the watermark restored are not taken back.
 
+mod compatible;
 mod events;
 mod layout;
 mod merge;
+mod remember;
+mod restore;
 mod spec;
 mod stamp;
 mod stored;
@@ -34,8 +47,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{Array, BooleanArray, RecordBatch};
+use arrow::datatypes::SchemaRef;
 use millstream_core::format::Reason;
 use millstream_core::operator::{InPort, Operator, OutPort, Output, StateSize};
+use millstream_core::schema::type_name;
+use millstream_core::snapshot::{Snapshot, StateLayout, StateTable};
 use millstream_core::time::micros;
 use millstream_core::{Batch, Error, Result, Watermark, refusal};
 use millstream_state::{Meta, Slot};
@@ -66,6 +82,8 @@ pub struct Upsert {
     /// The fired bits of a key that has nothing left to fire.
     all_fired: u32,
     blanks: Blanks,
+    /// By input, name and type of its `latest_by`, as far as they are known.
+    orders: Vec<Option<String>>,
 }
 
 impl Upsert {
@@ -86,9 +104,26 @@ impl Upsert {
             in_flight: 0,
             all_fired: (0..spec.statuses.len()).fold(0, |bits, i| bits | (1 << i)),
             blanks: Blanks::new(&layout),
+            orders: Vec::new(),
             layout,
             spec,
         })
+    }
+    /// The same, knowing the schemas of its inputs by port: its layout then tells `latest_by` by names and types, and not
+    /// by places.
+    #[must_use]
+    pub fn named(mut self, inputs: &[SchemaRef]) -> Self {
+        let order = |(input, schema): (&InputSpec, &SchemaRef)| {
+            let field = schema.fields().get(input.latest_by?)?;
+            Some(format!("{} {}", field.name(), type_name(field.data_type())))
+        };
+        self.orders = self.spec.inputs.iter().zip(inputs).map(order).collect();
+        self
+    }
+    /// Rows of an earlier event time are forgotten; none are at the end: nothing comes any more.
+    fn limit(&self, watermark: Watermark) -> Option<i64> {
+        let after = self.spec.forget_after.filter(|_| !watermark.is_complete())?;
+        Some(watermark.0.minus(after).0)
     }
     /// Rows whose key is null leave by the failed port; gives the others.
     fn refuse_null_keys(&self, port: InPort, batch: Batch, out: &mut Output) -> Result<Option<Batch>> {
@@ -160,16 +195,24 @@ impl Operator for Upsert {
         Ok(())
     }
     fn on_watermark(&mut self, watermark: Watermark, _out: &mut Output) -> Result<()> {
-        // At the end nothing comes any more: there is no use in forgetting.
-        let Some(after) = self.spec.forget_after.filter(|_| !watermark.is_complete()) else { return Ok(()) };
+        let Some(limit) = self.limit(watermark) else { return Ok(()) };
         let (base, base_of) = (&mut self.base, &mut self.base_of);
         let idle = |meta: &Meta| meta.flags & (Meta::DIRTY | Meta::IN_FLIGHT | Meta::QUEUED) == 0;
-        self.own.forget_before(watermark.0.minus(after).0, idle, |slot| {
+        self.own.forget_before(limit, idle, |slot| {
             if let Some(stored) = base_of.remove(&slot) {
                 base.remove(stored);
             }
         });
         Ok(())
+    }
+    fn layout(&self) -> Option<StateLayout> {
+        Some(compatible::describe(&self.spec, &self.layout, &self.orders))
+    }
+    fn snapshot(&mut self, whole: bool) -> Result<Snapshot> {
+        self.remember(whole)
+    }
+    fn restore(&mut self, tables: Vec<StateTable>, watermark: Watermark) -> Result<()> {
+        self.take_back(&tables, self.limit(watermark))
     }
     fn state_size(&self) -> StateSize {
         let queues = self.queue.capacity() * size_of::<Slot>() + self.base_of.capacity() * 9;
@@ -194,8 +237,12 @@ fn port_of(spec: &UpsertSpec, status: usize) -> Option<OutPort> {
 }
 
 #[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod permutation_tests;
+#[cfg(test)]
+mod remember_tests;
 #[cfg(test)]
 mod tests;

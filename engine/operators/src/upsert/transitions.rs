@@ -65,6 +65,7 @@ impl Upsert {
                     let meta = self.own.table.meta_mut(*slot);
                     if meta.fired & bit == 0 {
                         meta.fired |= bit;
+                        self.own.table.mark_changed(*slot);
                         fired.push(*place);
                     }
                 }

@@ -1,0 +1,241 @@
+//! Snapshots piece by piece, and pipelines that changed between them.
+
+use arrow::array::TimestampMicrosecondArray;
+use arrow::datatypes::{DataType, Field, Schema};
+use millstream_core::EventTime;
+use millstream_core::snapshot::Layer;
+use millstream_core::table::PutOutcome;
+
+use super::crash_tests::memory;
+use super::harness::{A, B, Event, Kind, Store, batch, drain, event, feed, fold, rows_of, spec, transitions, upsert};
+use super::*;
+
+fn restored(new: Upsert, layers: &[Snapshot]) -> Upsert {
+    let mut upsert = new;
+    let tables = layers.iter().flat_map(|l| l.tables.clone()).collect();
+    upsert.restore(tables, Watermark::START).unwrap();
+    upsert
+}
+
+fn with(kind: Kind, change: impl FnOnce(&mut UpsertSpec)) -> Upsert {
+    let mut spec = spec(kind);
+    change(&mut spec);
+    Upsert::new(Arc::new(spec)).unwrap()
+}
+
+fn column(upsert: &Upsert, name: &str) -> Vec<String> {
+    let rows = upsert.own_rows().unwrap();
+    let at = rows.schema().index_of(name).unwrap();
+    rows_of(&rows).into_values().map(|row| row[at].clone()).collect()
+}
+
+#[test]
+fn a_snapshot_has_the_rows_that_changed_and_only_those() {
+    let mut u = upsert(Kind::Owned);
+    feed(&mut u, &[event(1, A, 10, 20, 100), event(2, A, 1, 2, 100)], 9);
+    let first = u.snapshot(false).unwrap();
+    assert_eq!((first.layer, first.num_rows()), (Layer::Changes, 2));
+    // An echo, and answers of the store, change nothing of what is remembered.
+    feed(&mut u, &[event(1, A, 10, 20, 100)], 9);
+    drain(&mut u, &mut Store::default(), 9);
+    assert!(u.snapshot(false).unwrap().is_nothing());
+    feed(&mut u, &[event(1, B, 30, 40, 200)], 9);
+    let second = u.snapshot(false).unwrap();
+    assert_eq!(second.num_rows(), 1);
+    let mut again = restored(upsert(Kind::Owned), &[first, second]);
+    assert_eq!(memory(&[&again]), memory(&[&u]));
+    assert!(again.snapshot(false).unwrap().is_nothing(), "what was restored has not changed");
+    let whole = u.snapshot(true).unwrap();
+    assert_eq!((whole.layer, whole.num_rows()), (Layer::Whole, 2));
+    assert_eq!(memory(&[&restored(upsert(Kind::Owned), &[whole])]), memory(&[&u]));
+}
+
+#[test]
+fn an_event_that_came_too_late_to_set_anything_still_moves_a_time() {
+    let mut u = upsert(Kind::Latest);
+    let events = [Event { shared: Some(1), ..event(1, A, 1, 1, 5) }, Event { shared: Some(2), ..event(1, A, 2, 2, 9) }];
+    feed(&mut u, &events[1..], 9);
+    u.snapshot(false).unwrap();
+    let mut late = batch(&events[..1]);
+    let mut columns = late.rows.columns().to_vec();
+    columns[5] = Arc::new(TimestampMicrosecondArray::from(vec![50]));
+    columns[6] = Arc::new(TimestampMicrosecondArray::from(vec![None]));
+    late.rows = RecordBatch::try_new(late.rows.schema(), columns).unwrap();
+    let mut out = Output::default();
+    u.on_batch(InPort(A), late, &mut out).unwrap();
+    assert_eq!((out.counts.merged, u.dirty_len()), (1, 1));
+    assert_eq!(u.snapshot(false).unwrap().num_rows(), 1);
+}
+
+#[test]
+fn a_later_layer_replaces_a_row_with_its_nulls() {
+    let mut u = upsert(Kind::LatestNulls);
+    feed(&mut u, &[event(1, B, 5, 6, 1)], 9);
+    let first = u.snapshot(false).unwrap();
+    feed(&mut u, &[event(1, B, None, 7, 2)], 9);
+    let second = u.snapshot(false).unwrap();
+    let again = restored(upsert(Kind::LatestNulls), &[first, second]);
+    assert_eq!((column(&again, "b1"), column(&again, "b2")), (vec!["-".to_owned()], vec!["7".to_owned()]));
+    assert_eq!(memory(&[&again]), memory(&[&u]));
+}
+
+#[test]
+fn after_a_restart_the_store_says_what_it_has_and_nothing_is_written_twice() {
+    let (start, end, next) = (event(1, A, 10, 20, 100), event(1, B, 30, 40, 200), event(2, A, 1, 1, 300));
+    let mut store = Store::default();
+    let mut before = upsert(Kind::Owned);
+    feed(&mut before, &[start], 9);
+    let snapshot = before.snapshot(false).unwrap();
+    drain(&mut before, &mut store, 9);
+    // After the boundary: written and lost.
+    feed(&mut before, &[end], 9);
+    drain(&mut before, &mut store, 9);
+    let mut after = restored(upsert(Kind::Owned), &[snapshot]);
+    assert_eq!(after.dirty_len(), 0, "what was written by the boundary is not written again");
+    let out = feed(&mut after, &[end, next], 9);
+    let ports: Vec<usize> = transitions(&out).into_iter().map(|(port, _)| port).collect();
+    assert_eq!(ports, [0, 1, 2], "DONE and B of the first, A of the second");
+    let rows = after.take_dirty(9).unwrap().unwrap();
+    assert_eq!(rows.rows.versions, [1, 1], "only where the store has none");
+    let outcomes = store.put(&rows);
+    after.on_outcomes(rows, outcomes, &mut Output::default()).unwrap();
+    assert_eq!((after.dirty_len(), after.base_of.len()), (0, 0), "the store had it all");
+    assert_eq!((store.table(), store.version(1)), (fold(Kind::Owned, &[start, end, next]), 2));
+}
+
+#[test]
+fn a_row_that_was_refused_is_not_tried_again_after_a_restart() {
+    let mut before = upsert(Kind::Owned);
+    feed(&mut before, &[event(1, A, 1, 2, 7)], 9);
+    let rows = before.take_dirty(9).unwrap().unwrap();
+    before.on_outcomes(rows, vec![PutOutcome::GivenUp("gone".into())], &mut Output::default()).unwrap();
+    let mut after = restored(upsert(Kind::Owned), &[before.snapshot(false).unwrap()]);
+    assert!(after.take_dirty(9).unwrap().is_none());
+}
+
+#[test]
+fn rows_forgotten_at_the_watermark_are_not_taken_back() {
+    let second = 1_000_000;
+    let mut u = upsert(Kind::Owned);
+    feed(&mut u, &[event(1, A, 1, 1, 0), event(2, A, 1, 1, 200 * second)], 9);
+    drain(&mut u, &mut Store::default(), 9);
+    let snapshot = u.snapshot(false).unwrap();
+    for (watermark, keys) in [(Watermark(EventTime(150 * second)), 1), (Watermark::COMPLETE, 2)] {
+        let mut again = upsert(Kind::Owned);
+        again.restore(snapshot.tables.clone(), watermark).unwrap();
+        assert_eq!(again.state_size().keys, keys);
+    }
+    let mut again = restored(upsert(Kind::Owned), &[snapshot]);
+    again.on_watermark(Watermark(EventTime(150 * second)), &mut Output::default()).unwrap();
+    assert_eq!(again.state_size().keys, 1, "what was restored is forgotten in its time");
+}
+
+#[test]
+fn statuses_have_fired_by_name() {
+    let mut before = upsert(Kind::Owned);
+    feed(&mut before, &[event(1, A, 1, 1, 1)], 9);
+    let snapshot = before.snapshot(false).unwrap();
+    // Another order, DONE is gone, and there is a new one that holds at once.
+    let changed = |spec: &mut UpsertSpec| {
+        spec.statuses.reverse();
+        spec.statuses.pop();
+        let new = StatusSpec { name: "NEW".into(), ..spec.statuses[1].clone() };
+        spec.statuses.insert(0, new);
+    };
+    let mut after = restored(with(Kind::Owned, changed), std::slice::from_ref(&snapshot));
+    assert_eq!(memory(&[&after])["key 1"].fired, 0b100, "NEW, B, A");
+    let out = feed(&mut after, &[event(1, B, 2, 2, 2)], 9);
+    let statuses: Vec<String> = transitions(&out).into_iter().map(|(_, row)| row[row.len() - 4].clone()).collect();
+    assert_eq!(statuses, ["NEW", "B"]);
+    assert_eq!(with(Kind::Owned, changed).layout(), before.layout());
+}
+
+/// A table column more, set by these inputs from their column `v1`.
+fn set_more(spec: &mut UpsertSpec, at: usize, name: &str, inputs: &[usize]) {
+    let mut fields: Vec<Field> = spec.table.fields().iter().map(|f| f.as_ref().clone()).collect();
+    fields.insert(at, Field::new(name, DataType::Int64, true));
+    spec.table = Arc::new(Schema::new(fields));
+    let moved = |c: &mut usize| *c += usize::from(*c >= at);
+    spec.inputs.iter_mut().flat_map(|i| &mut i.columns).for_each(|(_, c)| moved(c));
+    spec.statuses.iter_mut().flat_map(|s| s.columns.iter_mut().chain(&mut s.reads)).for_each(moved);
+    spec.status_column.iter_mut().for_each(moved);
+    inputs.iter().for_each(|i| spec.inputs[*i].columns.push((1, at)));
+}
+
+#[test]
+fn a_layout_tells_what_a_changed_pipeline_can_take_back() {
+    let stored = upsert(Kind::Owned).layout().unwrap();
+    assert_eq!(stored.fixed["key"], "id string");
+    assert_eq!((stored.columns["a1"].as_str(), stored.columns.len()), ("bigint, set with a1, a2", 5));
+    let differences = |kind, change: &dyn Fn(&mut UpsertSpec)| {
+        with(kind, |s| change(s)).layout().unwrap().differences(&upsert(kind).layout().unwrap())
+    };
+    // A new input with a column of its own; inputs in another order.
+    let none: Vec<String> = Vec::new();
+    let third = |s: &mut UpsertSpec| {
+        s.inputs.push(InputSpec { columns: vec![], ..s.inputs[0].clone() });
+        set_more(s, 3, "new", &[2]);
+    };
+    assert_eq!(differences(Kind::Owned, &third), none);
+    assert_eq!(differences(Kind::Latest, &third), none);
+    assert_eq!(differences(Kind::Owned, &|s| s.inputs.reverse()), none);
+    // A column more for an input: the content hash is over other columns, which only an order makes harmless.
+    assert_eq!(
+        differences(Kind::Owned, &|s| set_more(s, 3, "new", &[0])),
+        [
+            "its column a1 was bigint, set with a1, a2 and is bigint, set with a1, a2, new",
+            "its column a2 was bigint, set with a1, a2 and is bigint, set with a1, a2, new"
+        ]
+    );
+    assert_eq!(differences(Kind::Latest, &|s| set_more(s, 3, "new", &[0])), none);
+    // Another order, another meaning of nulls, another party.
+    assert_eq!(differences(Kind::Latest, &|s| s.inputs[0].latest_by = Some(1)).len(), 3);
+    assert_eq!(differences(Kind::Latest, &|s| s.inputs[0].write_nulls = true).len(), 3);
+    assert_eq!(differences(Kind::Latest, &|s| s.inputs[1].columns.retain(|(_, c)| *c != 5)).len(), 1);
+    let schema = batch(&[]).rows.schema();
+    let named = upsert(Kind::LatestNulls).named(&[schema.clone(), schema]).layout().unwrap();
+    assert_eq!(named.columns["shared"], "bigint, the latest by at bigint or at bigint with nulls");
+}
+
+#[test]
+fn columns_that_were_added_are_null_and_nothing_has_set_them() {
+    for kind in [Kind::Latest, Kind::LatestNulls] {
+        let mut before = upsert(kind);
+        feed(&mut before, &[event(1, A, 1, 2, 5), event(1, B, 3, 4, 6)], 9);
+        let snapshot = before.snapshot(false).unwrap();
+        let mut after = restored(with(kind, |s| set_more(s, 1, "new", &[B])), &[snapshot]);
+        assert_eq!(
+            (column(&after, "new"), column(&after, "a1"), column(&after, "b2")),
+            (vec!["-".into()], vec!["1".into()], vec!["4".into()])
+        );
+        // An event that is older than all the row has.
+        feed(&mut after, &[event(1, B, 9, 9, 2)], 9);
+        assert_eq!((column(&after, "new"), column(&after, "b1")), (vec!["9".into()], vec!["3".into()]), "{kind:?}");
+    }
+}
+
+#[test]
+fn a_column_that_another_input_sets_now_keeps_its_stamp() {
+    let mut before = upsert(Kind::Latest);
+    feed(&mut before, &[event(1, A, 1, 2, 5), event(1, B, 3, 4, 9), event(1, A, None, 7, 6)], 9);
+    let snapshot = before.snapshot(false).unwrap();
+    let moved = |s: &mut UpsertSpec| {
+        s.inputs[A].columns.retain(|(_, c)| *c != 1);
+        s.inputs[B].columns.push((1, 1));
+    };
+    let mut after = restored(with(Kind::Latest, moved), &[snapshot]);
+    let (was, is) = (memory(&[&before]), memory(&[&after]));
+    assert_eq!((&is["key 1"].row, &is["key 1"].stamps), (&was["key 1"].row, &was["key 1"].stamps));
+    // a1 was set at 5: an event at 6 sets it, though b1 and b2 are from 9.
+    feed(&mut after, &[event(1, B, 8, 8, 6)], 9);
+    assert_eq!((column(&after, "a1"), column(&after, "b1")), (vec!["8".to_owned()], vec!["3".to_owned()]));
+}
+
+#[test]
+fn what_is_not_an_upserts_state_is_a_bug() {
+    let rows = batch(&[event(1, A, 1, 1, 1)]).rows;
+    for name in ["rows", "ids"] {
+        let table = StateTable::new(name, rows.clone());
+        assert!(upsert(Kind::Owned).restore(vec![table], Watermark::START).is_err());
+    }
+}
