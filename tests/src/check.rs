@@ -60,7 +60,6 @@ pub fn check_with_faults(text: &str, reading: &Reading, faults: &BTreeMap<String
         let profile = Faulty::new(pipeline, parsed.profile.as_deref(), &registry, faults);
         let options = Options {
             bind: &profile,
-            generation: "test".to_owned(),
             tick_ms: RunOptions::default().tick_ms,
             all_ports: false,
         };

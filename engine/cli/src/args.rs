@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use crate::exit::Failure;
-use crate::{bench, check, docs, explain, list, new, preview, query, run, schema, test};
+use crate::state::{BeginArgs, StateArgs};
+use crate::{bench, check, checkpoints, docs, explain, list, new, preview, query, run, schema, test};
 
 /// A streaming engine: one YAML file is a pipeline, this binary checks, tests and runs it.
 #[derive(Debug, Parser)]
@@ -50,6 +51,8 @@ pub(crate) enum Command {
     Preview(PreviewArgs),
     /// Runs SQL over the pipeline's tables and keyed files.
     Query(QueryArgs),
+    /// Lists the checkpoints of a pipeline.
+    Checkpoints(CheckpointsArgs),
     /// Runs a pipeline and measures it: rows a second and core, memory, latency.
     Bench(BenchArgs),
     /// Lists the connectors.
@@ -70,6 +73,7 @@ impl Command {
             Self::Explain(args) => explain::execute(&args),
             Self::Preview(args) => preview::execute(&args),
             Self::Query(args) => query::execute(&args),
+            Self::Checkpoints(args) => checkpoints::execute(&args),
             Self::Bench(args) => bench::execute(&args),
             Self::List(args) => list::execute(&args),
             Self::Docs(args) => docs::execute(&args),
@@ -116,7 +120,21 @@ pub(crate) struct RunArgs {
     /// Stop as soon as every source is caught up and nothing is in flight.
     #[arg(long)]
     pub(crate) until_idle: bool,
+    #[command(flatten)]
+    pub(crate) begin: BeginArgs,
     /// Print the closing summary as one JSON document.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Options of `checkpoints`.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct CheckpointsArgs {
+    #[command(flatten)]
+    pub(crate) file: FileArgs,
+    #[command(flatten)]
+    pub(crate) place: StateArgs,
+    /// Print them as one JSON document.
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -136,6 +154,9 @@ pub(crate) struct CheckArgs {
     pub(crate) files: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) reading: ReadArgs,
+    /// Also say what the pipeline would keep, drop or refuse of the state stored in this folder.
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "")]
+    pub(crate) state: Option<PathBuf>,
     /// Print the findings as one JSON document.
     #[arg(long)]
     pub(crate) json: bool,
@@ -231,6 +252,9 @@ pub(crate) struct BenchArgs {
     /// Worker threads; the machine's cores by default.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
     pub(crate) workers: Option<u16>,
+    /// Take checkpoints as the file says, in a temporary folder; else none but at the end are.
+    #[arg(long)]
+    pub(crate) durable: bool,
     /// How often it is run.
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) repeat: u32,

@@ -1,13 +1,18 @@
 //! `bench`: runs a pipeline and measures what it costs.
 
+use std::path::Path;
 use std::time::Duration;
 
+use millstream_local::checkpoints::default_store;
+use millstream_runtime::RunOptions;
+use millstream_runtime::checkpoint::Checkpoints;
 use millstream_runtime::metrics::Latency;
 use serde_json::{Value, json};
 
 use crate::args::BenchArgs;
 use crate::exit::Failure;
 use crate::grid::Grid;
+use crate::load::Loaded;
 use crate::summary::Ended;
 use crate::{ledger, load, number, registry, run, terminal};
 
@@ -36,6 +41,7 @@ impl Measured {
             "peak_memory_bytes": self.peak,
             "tick_latency_micros": ended.snapshot.tick_latency,
             "row_latency_micros": ended.snapshot.row_latency,
+            "checkpoint": ended.snapshot.checkpoint,
             "adds_up": ended.snapshot.adds_up(),
         })
     }
@@ -51,10 +57,15 @@ pub(crate) fn execute(args: &BenchArgs) -> Result<(), Failure> {
         let mut loaded = load::for_running(&args.file.file, &args.file.reading, false, &registry)?;
         let graph = run::graph(&mut loaded)?;
         name.clone_from(&graph.name);
-        profile = loaded.parsed.profile;
+        profile.clone_from(&loaded.parsed.profile);
         reset_peak();
         let before = cpu();
-        let ended = run::play(run::run(graph, workers, false, true))?;
+        let ended = run::play(async {
+            let folder = tempfile::tempdir().map_err(|e| Failure::new(Failure::ENVIRONMENT, format!("no folder: {e}")))?;
+            let checkpoints = args.durable.then(|| durable(&loaded, folder.path())).transpose()?;
+            let options = RunOptions { workers, checkpoints, ..RunOptions::default() };
+            run::run(millstream_runtime::ready(graph, options).await?, false, true).await
+        })?;
         let cpu = cpu().saturating_sub(before);
         let stopped = ended.stopped;
         if let Err(wrong) = ledger::verdict(&ended.snapshot) {
@@ -80,6 +91,13 @@ pub(crate) fn execute(args: &BenchArgs) -> Result<(), Failure> {
             .map_err(|e| Failure::new(Failure::ENVIRONMENT, format!("`{}` cannot be written: {e}", path.display())))?;
     }
     Ok(())
+}
+
+/// Checkpoints as the file says, in a folder of their own.
+fn durable(loaded: &Loaded, folder: &Path) -> Result<Checkpoints, Failure> {
+    let pipeline = loaded.pipeline()?;
+    let store = default_store(folder, &pipeline.name.value)?;
+    Ok(Checkpoints { every: Some(pipeline.checkpoint.every), ..Checkpoints::new(store) })
 }
 
 fn table(runs: &[Measured]) -> String {

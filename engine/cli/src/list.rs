@@ -16,14 +16,14 @@ pub(crate) fn execute(args: &ListArgs) -> Result<(), Failure> {
         terminal::line(&format!("{:#}", json!({ "connectors": all })));
         return Ok(());
     }
-    let mut grid = Grid::new([("connector", false), ("source", false), ("sink", false), ("table", false), ("", false)]);
+    let mut grid = Grid::new([("connector", false), ("source", false), ("sink", false), ("table", false), ("state", false), ("", false)]);
     for kind in registry.kinds() {
         let mark = |role: Role| if kind.roles.contains(&role) { "✓" } else { "" }.to_owned();
         let (name, summary) = match kind.built_in {
             true => (kind.name.to_owned(), kind.summary.to_owned()),
             false => (terminal::dim(kind.name), terminal::dim(&format!("{} (not in this binary)", kind.summary))),
         };
-        grid.row(vec![name, mark(Role::Source), mark(Role::Sink), mark(Role::Table), summary]);
+        grid.row(vec![name, mark(Role::Source), mark(Role::Sink), mark(Role::Table), mark(Role::Checkpoints), summary]);
     }
     terminal::out(&grid.render());
     terminal::line(&format!("\n  {}", terminal::dim("`millstream docs CONNECTOR` lists the options of one")));
@@ -34,12 +34,13 @@ fn entry(kind: &ConnectorKind) -> serde_json::Value {
     json!({ "name": kind.name, "summary": kind.summary, "roles": roles(kind), "built_in": kind.built_in })
 }
 
-/// `source`, `sink`, `table`: what a connector can be.
+/// `source`, `sink`, `table`, `checkpoints`: what a connector can be.
 pub(crate) fn roles(kind: &ConnectorKind) -> Vec<&'static str> {
     let name = |role: &Role| match role {
         Role::Source => "source",
         Role::Sink => "sink",
         Role::Table => "table",
+        Role::Checkpoints => "checkpoints",
     };
     kind.roles.iter().map(name).collect()
 }

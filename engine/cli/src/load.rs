@@ -5,7 +5,6 @@ use std::path::Path;
 use millstream_core::connector::Registry;
 use millstream_plan::{Bind, Options, Planned, Profile};
 use millstream_runtime::RunOptions;
-use millstream_runtime::clock::{Clock as _, SystemClock};
 use millstream_spec::model::Pipeline;
 use millstream_spec::{Finding, ParseOptions, Parsed, Severity};
 use serde_json::json;
@@ -83,11 +82,6 @@ fn near(path: &Path) -> Option<String> {
     Some(near.strip_prefix("./").unwrap_or(near).display().to_string())
 }
 
-/// A name for this start of a pipeline that no other start has.
-pub(crate) fn generation() -> String {
-    format!("{:x}", SystemClock.micros())
-}
-
 /// Reads and plans a file with the bindings of its profile.
 pub(crate) fn load(path: &Path, args: &ReadArgs, purpose: Purpose, registry: &Registry) -> Result<Loaded, Failure> {
     let text = text(path)?;
@@ -113,7 +107,7 @@ pub(crate) fn load(path: &Path, args: &ReadArgs, purpose: Purpose, registry: &Re
 
 /// Plans a pipeline with these bindings.
 pub(crate) fn plan(pipeline: &Pipeline, bind: &dyn Bind, all_ports: bool) -> Planned {
-    let options = Options { bind, generation: generation(), tick_ms: RunOptions::default().tick_ms, all_ports };
+    let options = Options { bind, tick_ms: RunOptions::default().tick_ms, all_ports };
     millstream_plan::plan(pipeline, &options)
 }
 

@@ -131,6 +131,7 @@ impl Progress {
             number::count(view.keys as u64),
             number::bytes(snapshot.in_flight_bytes),
         ));
+        lines.extend(checkpoint(snapshot).map(|c| format!("  {c}")));
         lines.extend(snapshot.nodes.iter().filter(|n| n.behind_millis > 0).map(behind));
         lines
     }
@@ -179,7 +180,21 @@ impl Progress {
         parts.push(format!("open windows {}", view.windows));
         parts.push(format!("state {}", number::bytes(view.state as u64)));
         parts.push(format!("in flight {}", number::bytes(snapshot.in_flight_bytes)));
+        parts.extend(checkpoint(snapshot));
         parts.join(", ")
+    }
+}
+
+/// The last checkpoint and its age; one that takes long is said to be on its way.
+fn checkpoint(snapshot: &Snapshot) -> Option<String> {
+    const LONG: Duration = Duration::from_secs(5);
+    let age = |at: u64| crate::state::age(EventTime(i64::try_from(at).unwrap_or(0)));
+    let waits = snapshot.checkpoint_since.map(age).filter(|a| *a >= LONG);
+    let waits = waits.map(|a| format!("a checkpoint is on its way for {}", number::duration(a)));
+    let last = snapshot.checkpoint.map(|c| format!("checkpoint {} {} ago", c.checkpoint, number::duration(age(c.at))));
+    match (last, waits) {
+        (Some(last), Some(waits)) => Some(format!("{last}, {waits}")),
+        (last, waits) => last.or(waits),
     }
 }
 

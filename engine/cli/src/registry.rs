@@ -18,7 +18,7 @@ pub(crate) fn registry() -> Registry {
 const ELSEWHERE: &[(&str, &str, &[Role])] = &[
     ("kinesis", "Amazon Kinesis Data Streams: reads all shards of a stream", &[Role::Source, Role::Sink]),
     ("dynamodb", "Amazon DynamoDB: one item per key, written on the condition of its version", &[Role::Table]),
-    ("s3", "Amazon S3: objects by path template", &[Role::Source, Role::Sink]),
+    ("s3", "Amazon S3: objects by path template", &[Role::Source, Role::Sink, Role::Checkpoints]),
     ("sqs", "Amazon SQS: messages of a queue", &[Role::Source, Role::Sink]),
     ("sns", "Amazon SNS: messages to a topic", &[Role::Sink]),
     ("cloudwatch", "Amazon CloudWatch: metrics and log events", &[Role::Sink]),

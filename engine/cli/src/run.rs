@@ -3,10 +3,13 @@
 use std::pin::pin;
 use std::time::Duration;
 
+use millstream_core::time::EventTime;
+use millstream_runtime::checkpoint::{Begin, Recovered};
 use millstream_runtime::graph::{Graph, Node, NodeKind};
 use millstream_runtime::metrics::Snapshot;
 use millstream_runtime::run::Handle;
-use millstream_runtime::{RunOptions, start};
+use millstream_runtime::{Ready, RunOptions};
+use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
@@ -15,7 +18,7 @@ use crate::exit::Failure;
 use crate::load::Loaded;
 use crate::progress::Progress;
 use crate::summary::{self, Ended};
-use crate::{load, number, registry, terminal};
+use crate::{crash, load, number, registry, state, terminal};
 
 /// Time between two looks at the counters.
 const LOOK: Duration = Duration::from_millis(250);
@@ -34,9 +37,43 @@ pub(crate) fn execute(args: &RunArgs) -> Result<(), Failure> {
         terminal::note(&format!("{} on profile {profile}, {threads}; Ctrl-C stops it\n", graph.name));
     }
     play(async {
-        let ended = run(graph, workers, args.until_idle, args.json).await?;
-        summary::print(args, &loaded, &ended).await
+        let checkpoints = state::checkpoints(&loaded, &args.begin, &registry).await?;
+        let (begin, location) = (checkpoints.begin, checkpoints.store.location());
+        let options =
+            RunOptions { workers, checkpoints: Some(checkpoints), crash: crash::from_env(), ..RunOptions::default() };
+        let ready = millstream_runtime::ready(graph, options).await?;
+        let recovered = ready.recovered();
+        if let Some(done) = recovered.as_ref().filter(|r| r.complete && begin == Begin::Resume) {
+            complete(args, &loaded, done, &location);
+            return Ok(());
+        }
+        if !args.json {
+            state::announce(begin, recovered.as_ref());
+        }
+        let ended = run(ready, args.until_idle, args.json).await?;
+        summary::print(args, &loaded, &ended, &location).await
     })
+}
+
+/// A run whose inputs were read to their end has nothing left to do.
+fn complete(args: &RunArgs, loaded: &Loaded, done: &Recovered, location: &str) {
+    let name = loaded.parsed.pipeline.as_ref().map_or("", |p| p.name.value.as_str());
+    if args.json {
+        let document = json!({ "pipeline": name, "complete": true, "checkpoint": done.checkpoint, "at": done.at.to_string() });
+        terminal::line(&format!("{document:#}"));
+        return;
+    }
+    terminal::line(&format!(
+        "{} is complete: its inputs were read to their end {} ago (checkpoint {} in {location}). Nothing was done.",
+        terminal::bold(name),
+        number::duration(state::age(done.at)),
+        done.checkpoint
+    ));
+    let profile = args.file.reading.profile.as_ref().map(|p| format!(" --profile {p}")).unwrap_or_default();
+    terminal::line(&terminal::dim(&format!(
+        "  run it anew over the same outputs: millstream run {}{profile} --fresh",
+        args.file.file.display()
+    )));
 }
 
 /// Runs something to its end. What hangs then, such as a read of the terminal, holds nobody back.
@@ -67,9 +104,10 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 }
 
 /// Runs a graph to its end, or until somebody stops it.
-pub(crate) async fn run(graph: Graph, workers: usize, until_idle: bool, quiet: bool) -> Result<Ended, Failure> {
+pub(crate) async fn run(ready: Ready, until_idle: bool, quiet: bool) -> Result<Ended, Failure> {
     let began = Instant::now();
-    let running = start(graph, RunOptions { workers, ..RunOptions::default() }).await?;
+    let (workers, before) = (ready.workers(), ready.recovered().map(|r| r.checkpoint));
+    let running = ready.start().await?;
     let handle = running.handle();
     let ends = ends(handle.graph());
     let mut progress = Progress::new(ends.iter().all(|(_, ends)| *ends), began, quiet);
@@ -83,11 +121,14 @@ pub(crate) async fn run(graph: Graph, workers: usize, until_idle: bool, quiet: b
             result = &mut ended => break result,
             () = interrupts.next() => {
                 if stopped {
-                    leave_at_once(&handle);
+                    leave_at_once(&handle, before);
                 }
                 stopped = true;
                 handle.stop();
-                terminal::note("stopping: sources have stopped reading, what is in flight is finished; Ctrl-C again exits at once\n");
+                terminal::note(
+                    "stopping: sources have stopped reading, what is in flight is finished and a last checkpoint taken; \
+                     Ctrl-C again exits at once\n",
+                );
             }
             now = look.tick() => {
                 let snapshot = handle.snapshot();
@@ -113,13 +154,21 @@ fn ends(graph: &Graph) -> Vec<(String, bool)> {
 }
 
 /// The second Ctrl-C.
-fn leave_at_once(handle: &Handle) -> ! {
+fn leave_at_once(handle: &Handle, before: Option<u64>) -> ! {
     let snapshot = handle.snapshot();
     let in_flight = number::bytes(snapshot.in_flight_bytes);
+    let from = match (snapshot.checkpoint, before) {
+        (Some(last), _) => {
+            let age = i64::try_from(last.at).map_or(Duration::ZERO, |at| state::age(EventTime(at)));
+            format!("goes on from checkpoint {}, taken {} ago", last.checkpoint, number::duration(age))
+        }
+        (None, Some(before)) => format!("goes on from checkpoint {before} again"),
+        (None, None) => "reads its inputs from their beginning: there is no checkpoint yet".to_owned(),
+    };
     terminal::clear();
     terminal::note(&format!(
-        "stopped at once with {in_flight} in flight. There is no checkpoint to go on from: a new run reads its inputs from \
-         their beginning again, and what is in the tables and keyed files already is merged with, not doubled\n"
+        "stopped at once with {in_flight} in flight. The next run {from}; what was read since is read again, and no row is \
+         lost or doubled by that in tables and files\n"
     ));
     std::process::exit(130)
 }

@@ -55,7 +55,7 @@ impl Ended {
 }
 
 /// Prints the summary to stdout; a ledger that does not add up fails the run.
-pub(crate) async fn print(args: &RunArgs, loaded: &Loaded, ended: &Ended) -> Result<(), Failure> {
+pub(crate) async fn print(args: &RunArgs, loaded: &Loaded, ended: &Ended, location: &str) -> Result<(), Failure> {
     let verdict = ledger::verdict(&ended.snapshot);
     let keyed = written::keyed(ended.handle.graph()).await;
     if args.json {
@@ -70,6 +70,7 @@ pub(crate) async fn print(args: &RunArgs, loaded: &Loaded, ended: &Ended) -> Res
             Err(wrong) => wrong.iter().for_each(|w| terminal::line(&format!("  {} {w}", terminal::red("✗")))),
         }
         places(loaded, &ended.snapshot, ended.handle.graph());
+        checkpoints(ended, location);
         for (sink, batches) in &keyed {
             first_rows(sink, batches)?;
         }
@@ -107,7 +108,7 @@ fn head(loaded: &Loaded, ended: &Ended) {
     if ended.stopped && open > 0 {
         let left = number::of(open, "window");
         terminal::line(&format!(
-            "  {left} had not ended and gave no final result; a new run reads its inputs from their beginning"
+            "  {left} had not ended and gave no final result yet; the next run goes on from here"
         ));
     }
     let (ticks, rows) = (&ended.snapshot.tick_latency, &ended.snapshot.row_latency);
@@ -160,6 +161,20 @@ fn places(loaded: &Loaded, snapshot: &Snapshot, graph: &Graph) {
         }
     }
     terminal::out(&grid.render());
+}
+
+/// What checkpoints there were, and what they cost.
+fn checkpoints(ended: &Ended, location: &str) {
+    let Some(last) = ended.snapshot.checkpoint else { return };
+    let time = |micros| number::duration(Duration::from_micros(micros));
+    terminal::line(&terminal::dim(&format!(
+        "  {}, the last ({}) took {}, {} of state in {location}; the data path paused {}",
+        number::of(last.count, "checkpoint"),
+        last.checkpoint,
+        time(last.took),
+        number::bytes(last.bytes),
+        time(last.pause),
+    )));
 }
 
 fn place_of(loaded: &Loaded, table: &str, node: &millstream_runtime::graph::Node) -> Option<String> {
@@ -252,6 +267,8 @@ fn document(loaded: &Loaded, ended: &Ended, keyed: &[(String, Vec<RecordBatch>)]
         "records": ended.records(),
         "bytes": ended.bytes(),
         "records_per_second": ended.per_second(ended.records()),
+        "complete": !ended.stopped,
+        "checkpoint": ended.snapshot.checkpoint,
         "adds_up": ended.snapshot.adds_up(),
         "faults": ledger::verdict(&ended.snapshot).err().unwrap_or_default(),
         "tick_latency_micros": ended.snapshot.tick_latency,

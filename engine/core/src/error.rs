@@ -19,6 +19,8 @@ pub enum ErrorKind {
     Indeterminate,
     /// Another process owns this state: stop.
     Fenced,
+    /// A test has ended the run as if the process had died.
+    Killed,
     /// A broken invariant of Millstream itself: exit code 1.
     Bug,
 }

@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 /// First column of state that is spread over workers: the hash of the row's key, never null, `UInt64`.
 pub const HASH: &str = "__hash";
 
+/// Tables whose names begin so replace those of the same name in earlier snapshots, instead of adding to them.
+pub const LATEST: &str = "latest ";
+
 /// How a snapshot stands to those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

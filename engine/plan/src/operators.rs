@@ -88,7 +88,9 @@ impl<'a> Planner<'a> {
             ),
         );
         let routing = Routing::Keys(columns.clone());
-        let make: MakeOperator = Arc::new(move || Ok(Box::new(Dedup::new(columns.clone(), within, horizon))));
+        let schema = input.schema.clone();
+        let make: MakeOperator =
+            Arc::new(move || Ok(Box::new(Dedup::new(columns.clone(), within, horizon).named(&schema))));
         self.add_operator(id, std::slice::from_ref(&input), routing, make, vec![("", input.clone())]);
         Some(())
     }

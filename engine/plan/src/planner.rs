@@ -23,8 +23,6 @@ use crate::ports::{Carries, PortInfo, Ports};
 pub struct Options<'a> {
     /// Where names lead.
     pub bind: &'a dyn Bind,
-    /// Distinguishes the files of this start of the pipeline from those of all others.
-    pub generation: String,
     /// Milliseconds between ticks, for what fires on them.
     pub tick_ms: u64,
     /// Whether every port gives its rows, also those that no node of the file reads (tests and previews add readers).
@@ -325,7 +323,7 @@ impl<'a> Planner<'a> {
         let graph = (!failed).then(|| Graph {
             name: self.pipeline.name.value.clone(),
             nodes: self.nodes,
-            commit_every: self.pipeline.checkpoint.every,
+            checkpoint_every: self.pipeline.checkpoint.every,
         });
         Planned { graph, findings: self.findings, description: self.description }
     }

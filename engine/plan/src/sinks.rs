@@ -74,7 +74,10 @@ impl<'a> Planner<'a> {
             decimals_as_strings: sink.decimals_as_strings,
             instance: 0,
             instances: 1,
-            generation: self.options.generation.clone(),
+            // Who runs the graph knows these.
+            run: String::new(),
+            generation: String::new(),
+            checkpoint: 1,
         };
         if let Some((option, message)) = connector.sink_problem(&options) {
             self.find(codes::SINK_OPTION, option_span(id, sink, option), &format!("{path}.{option}"), message).help =

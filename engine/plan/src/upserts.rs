@@ -360,12 +360,13 @@ impl<'a> Planner<'a> {
         let routing = spec.inputs.iter().map(|i| Routing::Keys(i.key.clone())).collect();
         let wanted: Arc<[AtomicBool]> = spec.statuses.iter().map(|_| AtomicBool::new(self.options.all_ports)).collect();
         self.wanted.insert(node, wanted.clone());
+        let schemas: Vec<SchemaRef> = inputs.iter().map(|i| i.schema.clone()).collect();
         let make = Arc::new(move || {
             let mut spec = spec.clone();
             for (status, wanted) in spec.statuses.iter_mut().zip(wanted.iter()) {
                 status.wanted = wanted.load(Ordering::Relaxed);
             }
-            Upsert::new(Arc::new(spec))
+            Ok(Upsert::new(Arc::new(spec))?.named(&schemas))
         });
         let kind = NodeKind::Upsert(UpsertNode {
             routing,

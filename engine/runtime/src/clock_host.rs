@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use millstream_core::error::{Error, ErrorKind};
-use millstream_core::source::{Split, SplitSource};
+use millstream_core::source::{Split, SplitId, SplitSource};
+use millstream_state::checkpoint::SplitState;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Scope;
 use timely::dataflow::operators::Capability;
@@ -14,7 +17,8 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::progress::frontier::MutableAntichain;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::control::Control;
+use crate::checkpoint::Request;
+use crate::control::{Assignment, Control};
 use crate::dataflow::{Addressed, WorkerContext};
 use crate::host::Controls;
 use crate::metrics::lock;
@@ -35,9 +39,17 @@ struct ClockHost {
     /// Taken away at the end: no more ticks.
     capability: Option<Capability<u64>>,
     last: Option<u64>,
+    /// Added to the wall clock's ticks: they never fall behind a restored checkpoint's.
+    ahead: u64,
     discovered: UnboundedReceiver<Discovered>,
     /// Splits handed out, by source: the next goes to worker `count % workers`.
     handed_out: BTreeMap<usize, usize>,
+    /// Splits to go on with, by source.
+    resume: BTreeMap<usize, BTreeMap<SplitId, SplitState>>,
+    /// A boundary was announced, and not every worker has heard of it: its tick lasts.
+    announced: bool,
+    /// The last checkpoint was asked for.
+    ending: bool,
     ctx: Rc<WorkerContext>,
 }
 
@@ -46,17 +58,31 @@ pub(crate) fn host<'s>(scope: Scope<'s, u64>, ctx: &Rc<WorkerContext>) -> Contro
     let mut builder = OperatorBuilder::new("clock".to_owned(), scope);
     let (output, stream) = builder.new_output::<Vec<Addressed>>();
     let activator = scope.activator_for(builder.operator_info().address);
+    *ctx.clock.borrow_mut() = Some(scope.activator_for(builder.operator_info().address));
     let (found, discovered) = unbounded_channel();
+    let resume = ctx.shared.restored.splits.clone();
     if ctx.index == 0 {
         for (source, splits) in &ctx.shared.opened.sources {
-            ctx.shared.tokio.spawn(discover(*source, splits.clone(), found.clone()));
+            let known = resume.get(source).cloned().unwrap_or_default();
+            ctx.shared.spawn(discover(*source, splits.clone(), known, found.clone()));
         }
     }
     let ctx = ctx.clone();
     builder.build(move |mut capabilities| {
         let mut output: OutputBuilder<u64, CapacityContainerBuilder<Vec<Addressed>>> = OutputBuilder::from(output);
         let capability = capabilities.pop().filter(|_| ctx.index == 0);
-        let mut clock = ClockHost { capability, last: None, discovered, handed_out: BTreeMap::new(), ctx };
+        let mut clock = ClockHost {
+            capability,
+            last: None,
+            ahead: 0,
+            discovered,
+            handed_out: BTreeMap::new(),
+            resume,
+            announced: false,
+            ending: false,
+            ctx,
+        };
+        clock.catch_up();
         move |_: &[MutableAntichain<u64>]| {
             if let Some((tick, messages)) = clock.tick() {
                 if let Some(capability) = &clock.capability {
@@ -68,7 +94,10 @@ pub(crate) fn host<'s>(scope: Scope<'s, u64>, ctx: &Rc<WorkerContext>) -> Contro
                 clock.pass(tick);
             }
             if clock.capability.is_some() {
-                activator.activate_after(clock.until_next());
+                match clock.ctx.shared.options.turns.is_some() {
+                    true => activator.activate(),
+                    false => activator.activate_after(clock.until_next()),
+                }
             }
         }
     });
@@ -84,10 +113,23 @@ impl ClockHost {
         Duration::from_micros(self.tick_micros() - self.ctx.now() % self.tick_micros())
     }
 
+    /// Where the wall clock was set back while nothing ran, ticks go on behind the restored one all the same.
+    fn catch_up(&mut self) {
+        if let Some(tick) = self.ctx.shared.restored.tick {
+            self.ahead = (tick + 1).saturating_sub(self.ctx.now() / self.tick_micros());
+        }
+    }
+
     /// The messages of the tick that is due, if one is.
     fn tick(&mut self) -> Option<(u64, Vec<Addressed>)> {
         self.capability.as_ref()?;
-        let now = self.ctx.now() / self.tick_micros();
+        if self.announced {
+            if self.ctx.seen.get() < self.ctx.peers {
+                return None;
+            }
+            self.announced = false;
+        }
+        let now = self.ctx.now() / self.tick_micros() + self.ahead;
         if self.last.is_some_and(|last| now <= last) {
             return None;
         }
@@ -96,10 +138,18 @@ impl ClockHost {
             messages.extend(self.hand_out(found));
         }
         for command in lock(&self.ctx.shared.commands).iter() {
-            messages.push(match command {
-                Command::Stop => Control::Stop,
-                Command::Advance(to) => Control::Advance(*to),
-            });
+            match command {
+                Command::Stop => messages.push(Control::Stop),
+                Command::Advance(to) => messages.push(Control::Advance(*to)),
+                Command::Claimed(checkpoint) => messages.push(Control::Claimed(*checkpoint)),
+                Command::Boundary(boundary) => {
+                    self.announced = true;
+                    self.ctx.seen.set(0);
+                    self.ctx.shared.boundary_tick.store(now, Ordering::Relaxed);
+                    messages.push(Control::Boundary(boundary.clone()));
+                }
+                Command::Close => {}
+            }
         }
         let to_all = messages.into_iter().flat_map(|m| (0..self.ctx.peers).map(move |w| (w, m.clone())));
         Some((now, to_all.collect()))
@@ -109,10 +159,12 @@ impl ClockHost {
         match found.splits {
             Ok(splits) => {
                 let count = self.handed_out.entry(found.source).or_default();
-                let splits = splits.into_iter().map(|s| {
+                let mut resume = self.resume.get_mut(&found.source);
+                let splits = splits.into_iter().map(|split| {
                     let worker = *count % self.ctx.peers;
                     *count += 1;
-                    (s, worker)
+                    let resume = resume.as_mut().and_then(|r| r.remove(&split.id));
+                    Assignment { split, worker, resume }
                 });
                 Some(Control::Splits { source: found.source, splits: splits.collect(), all: found.all })
             }
@@ -126,8 +178,16 @@ impl ClockHost {
     /// Moves on behind `tick`; gives up the capability when there is nothing left to do.
     fn pass(&mut self, tick: u64) {
         self.last = Some(tick);
-        let stopped = lock(&self.ctx.shared.commands).drain(..).any(|c| matches!(c, Command::Stop));
-        if stopped || self.ctx.ended.get() {
+        let (mut stopped, mut closed) = (false, false);
+        for command in lock(&self.ctx.shared.commands).drain(..) {
+            stopped |= matches!(command, Command::Stop);
+            closed |= matches!(command, Command::Close);
+        }
+        if (stopped || self.ctx.ended.get()) && !self.ending {
+            self.ending = true;
+            self.ctx.shared.request(Request::Last { complete: !stopped });
+        }
+        if closed {
             self.capability = None;
         } else if let Some(capability) = &mut self.capability {
             capability.downgrade(&(tick + 1));
@@ -135,18 +195,34 @@ impl ClockHost {
     }
 }
 
-/// Asks a source for its splits: once if it is bounded, else again and again.
-async fn discover(source: usize, splits: std::sync::Arc<dyn SplitSource>, to: UnboundedSender<Discovered>) {
+/// Asks a source for its splits: once if it is bounded, else again and again. Splits that are to be gone on with are
+/// named even where the source does not name them any more: whoever opens one says what has become of it.
+async fn discover(
+    source: usize,
+    splits: Arc<dyn SplitSource>,
+    known: BTreeMap<SplitId, SplitState>,
+    to: UnboundedSender<Discovered>,
+) {
     let all = splits.bounded();
+    let finished: BTreeSet<SplitId> = known.iter().filter(|(_, s)| s.finished).map(|(id, _)| id.clone()).collect();
+    let mut begun: Vec<Split> = known
+        .into_iter()
+        .filter(|(_, s)| !s.finished)
+        .map(|(id, s)| Split { id, parents: Vec::new(), size: s.size })
+        .collect();
     let mut known = BTreeSet::new();
     loop {
-        let found = match splits.discover(&BTreeSet::new()).await {
+        let found = match splits.discover(&finished).await {
             Err(e) if e.kind() == ErrorKind::Unavailable => {
                 tracing::warn!("splits cannot be listed now: {e}");
                 None
             }
             Err(e) => Some(Err(e)),
-            Ok(found) => Some(Ok(found.into_iter().filter(|s| known.insert(s.id.clone())).collect::<Vec<_>>())),
+            Ok(found) => {
+                let mut found: Vec<Split> = found.into_iter().filter(|s| known.insert(s.id.clone())).collect();
+                found.extend(begun.drain(..).filter(|s| known.insert(s.id.clone())));
+                Some(Ok(found))
+            }
         };
         if let Some(splits) = found {
             let end = splits.is_err() || all;

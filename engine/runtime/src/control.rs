@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use millstream_core::source::Split;
 use millstream_core::time::{EventTime, Watermark};
+use millstream_state::checkpoint::SplitState;
 use serde::{Deserialize, Serialize};
 
 /// A message to every worker, as data at a tick.
@@ -12,13 +13,37 @@ pub(crate) enum Control {
     /// A tick began. Also what makes every operator see it.
     Tick,
     /// Splits of a source, each with the worker that reads it. `all` says that there will be no others.
-    Splits { source: usize, splits: Vec<(Split, usize)>, all: bool },
+    Splits { source: usize, splits: Vec<Assignment>, all: bool },
     /// Sources stop reading. Watermarks stay where they are.
     Stop,
     /// Sources' watermarks move at least here, whatever their rows said (inline tests).
     Advance(EventTime),
     /// What one worker has of one source.
     Watermark(WatermarkUpdate),
+    /// The checkpoint with this boundary covers everything up to this tick.
+    Boundary(Boundary),
+    /// This checkpoint counts: sinks make visible what it covers.
+    Claimed(u64),
+}
+
+/// A split, who reads it, and how far it was read before.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Assignment {
+    pub(crate) split: Split,
+    pub(crate) worker: usize,
+    pub(crate) resume: Option<SplitState>,
+}
+
+/// A checkpoint, announced at its tick.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Boundary {
+    pub(crate) checkpoint: u64,
+    /// Whether state is kept; else sinks alone act on it.
+    pub(crate) state: bool,
+    /// Places whose snapshot is to be whole.
+    pub(crate) whole: Vec<String>,
+    /// Sources have stopped or ended: what waits for the next start must not.
+    pub(crate) last: bool,
 }
 
 /// The least watermark of a source over the splits of one worker.
@@ -41,8 +66,9 @@ pub(crate) struct WatermarkFold {
 }
 
 impl WatermarkFold {
-    pub(crate) fn new(workers: usize) -> Self {
-        Self { workers, latest: BTreeMap::new(), reached: BTreeMap::new() }
+    /// A fold that begins where a checkpoint has left off.
+    pub(crate) fn new(workers: usize, reached: BTreeMap<usize, Watermark>) -> Self {
+        Self { workers, latest: BTreeMap::new(), reached }
     }
 
     pub(crate) fn apply(&mut self, update: WatermarkUpdate) {
@@ -63,6 +89,11 @@ impl WatermarkFold {
         self.reached.get(&source).copied().unwrap_or(Watermark::START)
     }
 
+    /// Where operators over these sources stood at the checkpoint; the beginning, where there is none.
+    pub(crate) fn least_restored(&self, sources: &[usize]) -> Watermark {
+        sources.iter().map(|s| self.of(*s)).min().unwrap_or(Watermark::START)
+    }
+
     /// The least watermark of several sources; of none, complete.
     pub(crate) fn least(&self, sources: &[usize]) -> Watermark {
         sources.iter().map(|s| self.of(*s)).min().unwrap_or(Watermark::COMPLETE)
@@ -79,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_watermark_is_the_least_of_all_workers_and_never_goes_back() {
-        let mut fold = WatermarkFold::new(2);
+        let mut fold = WatermarkFold::new(2, BTreeMap::new());
         fold.apply(update(0, Some(10)));
         assert_eq!(fold.of(0), Watermark::START, "worker 1 has not spoken");
         fold.apply(update(1, Some(5)));

@@ -7,19 +7,23 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use millstream_core::error::{Error, Result};
+use millstream_core::snapshot::{Snapshot, StateTable};
+use millstream_core::time::Watermark;
 use timely::dataflow::Scope;
-use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::probe::Handle as ProbeHandle;
 use timely::dataflow::operators::{Concatenate, Exchange, Probe};
-use timely::progress::frontier::MutableAntichain;
+use timely::scheduling::{Activator, SyncActivator};
 use timely::worker::Worker;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use crate::checkpoint::{Mail, Report, Request, digest_name, stage_name, upload};
 use crate::control::{Control, WatermarkFold};
 use crate::graph::{NodeKind, Routing, Stage};
 use crate::host::{self, Batches, Controls, Place};
+use crate::metrics::lock;
 use crate::run::{PARK, Shared};
-use crate::{clock_host, sink_host, source_host, table_host};
+use crate::tally::Tally;
+use crate::{clock_host, coordinator, sink_host, source_host, table_host};
 
 /// A control message and the worker it is for.
 pub(crate) type Addressed = (usize, Control);
@@ -35,6 +39,14 @@ pub(crate) struct WorkerContext {
     pub(crate) fold: RefCell<WatermarkFold>,
     /// All sources have been read to their end, everywhere.
     pub(crate) ended: Cell<bool>,
+    /// On worker 0: how many workers have heard of the newest boundary.
+    pub(crate) seen: Cell<usize>,
+    pub(crate) clock: RefCell<Option<Activator>>,
+    /// To the coordinator, which carries it to worker 0.
+    outgoing: UnboundedSender<Mail>,
+    pub(crate) mail_activator: RefCell<Option<Arc<SyncActivator>>>,
+    /// Bytes in outboxes of this worker, and whether a checkpoint was asked for because of them.
+    held: Cell<(u64, bool)>,
     /// Ticks that began here and are not complete, with when they began.
     open_ticks: RefCell<VecDeque<(u64, u64)>>,
     /// Bytes of records given at a tick that is not complete, oldest first, and their sum.
@@ -42,17 +54,96 @@ pub(crate) struct WorkerContext {
 }
 
 impl WorkerContext {
-    fn new(worker: &Worker, shared: Arc<Shared>) -> Self {
-        Self {
+    fn new(worker: &Worker, shared: Arc<Shared>) -> (Self, UnboundedReceiver<Mail>) {
+        let (outgoing, letters) = unbounded_channel();
+        let ctx = Self {
             index: worker.index(),
             peers: worker.peers(),
-            shared,
             probe: ProbeHandle::new(),
-            fold: RefCell::new(WatermarkFold::new(worker.peers())),
+            fold: RefCell::new(WatermarkFold::new(worker.peers(), shared.restored.watermarks.clone())),
             ended: Cell::new(false),
+            seen: Cell::new(0),
+            clock: RefCell::default(),
+            outgoing,
+            mail_activator: RefCell::default(),
+            held: Cell::default(),
             open_ticks: RefCell::default(),
             in_flight: RefCell::default(),
+            shared,
+        };
+        (ctx, letters)
+    }
+
+    /// A tally of a place of a node.
+    pub(crate) fn tally(&self, node: usize) -> Tally {
+        Tally::new(self.shared.metrics.clone(), self.shared.graph.clone(), node)
+    }
+
+    /// Gives an operator the state it goes on from, where there is any.
+    pub(crate) fn restore(
+        &self,
+        place: &str,
+        node: usize,
+        take: impl FnOnce(Vec<StateTable>, Watermark) -> Result<()>,
+    ) -> Result<()> {
+        let restored = &self.shared.restored;
+        if !restored.resumes {
+            return Ok(());
         }
+        let tables = lock(&restored.tables).remove(&(place.to_owned(), self.index)).unwrap_or_default();
+        let sources = self.shared.graph.nodes.get(node).map(|n| n.sources.as_slice()).unwrap_or_default();
+        let watermark = |s| restored.watermarks.get(s).copied().unwrap_or(Watermark::START);
+        take(tables, sources.iter().map(watermark).min().unwrap_or(Watermark::START))
+    }
+
+    /// Takes a snapshot: the pause of the data path that a checkpoint costs.
+    pub(crate) fn frozen(&self, snapshot: impl FnOnce() -> Result<Snapshot>) -> Result<Snapshot> {
+        let began = self.now();
+        let snapshot = snapshot()?;
+        self.shared.metrics.froze(self.now().saturating_sub(began), snapshot.num_rows() as u64);
+        self.shared.die_at("freeze")?;
+        Ok(snapshot)
+    }
+
+    /// Has a report stored, and told to the committer.
+    pub(crate) fn report(&self, checkpoint: u64, report: Report) {
+        let (shared, worker) = (self.shared.clone(), self.index);
+        let (outgoing, activator) = (self.outgoing.clone(), self.mail_activator.borrow().clone());
+        self.shared.spawn(async move {
+            match upload(&shared, checkpoint, worker, report).await {
+                Ok(mail) => {
+                    // Nobody reads it any more where the run has failed.
+                    let _ = outgoing.send(mail);
+                    let _ = activator.map(|a| a.activate());
+                }
+                Err(e) => shared.failure.set("checkpoint", e),
+            }
+        });
+    }
+
+    /// Sends a message to the committer.
+    pub(crate) fn mail(&self, mail: Mail) {
+        let _ = self.outgoing.send(mail);
+        if let Some(activator) = self.mail_activator.borrow().as_ref() {
+            let _ = activator.activate();
+        }
+    }
+
+    /// Bytes went into an outbox, or out of it. When outboxes hold half of what may be in flight, it is time for a
+    /// checkpoint.
+    pub(crate) fn hold_bytes(&self, more: i64) {
+        let (held, asked) = self.held.get();
+        let held = held.saturating_add_signed(more);
+        let full = held > self.shared.options.max_in_flight / 2;
+        if full && !asked {
+            self.shared.request(Request::Pressure);
+        }
+        self.held.set((held, full));
+    }
+
+    /// A tick has begun.
+    pub(crate) fn began(&self, tick: u64) {
+        self.open_ticks.borrow_mut().push_back((tick, self.now()));
     }
 
     /// Wall-clock microseconds.
@@ -67,7 +158,7 @@ impl WorkerContext {
 
     /// Whether sources of this worker may read on.
     pub(crate) fn has_room(&self) -> bool {
-        self.in_flight.borrow().1 < self.shared.options.max_in_flight
+        self.in_flight.borrow().1 + self.held.get().0 < self.shared.options.max_in_flight
     }
 
     /// Bytes were given at `tick`.
@@ -121,15 +212,29 @@ pub(crate) fn execute(shared: &Arc<Shared>) -> Result<()> {
 }
 
 fn run_worker(worker: &mut Worker, shared: &Arc<Shared>) {
-    let ctx = Rc::new(WorkerContext::new(worker, shared.clone()));
-    let built = worker.dataflow::<u64, _, _>(|scope| build(scope, &ctx));
+    let turns = shared.options.turns.clone();
+    let index = worker.index();
+    if let Some(turns) = &turns {
+        turns.wait(index);
+    }
+    let (ctx, letters) = WorkerContext::new(worker, shared.clone());
+    let ctx = Rc::new(ctx);
+    let built = worker.dataflow::<u64, _, _>(|scope| build(scope, &ctx, letters));
     if let Err(e) = built {
         shared.failure.set("engine", e);
     }
     // A panic must not leave the other workers waiting for this one: it fails the run like any error.
     let drive = AssertUnwindSafe(|| {
         while worker.has_dataflows() && !shared.failure.is_set() {
-            worker.step_or_park(Some(PARK));
+            match &turns {
+                None => drop(worker.step_or_park(Some(PARK))),
+                Some(turns) => {
+                    worker.step();
+                    ctx.observe();
+                    turns.done(index, false);
+                    turns.wait(index);
+                }
+            }
             ctx.observe();
         }
     });
@@ -140,12 +245,16 @@ fn run_worker(worker: &mut Worker, shared: &Arc<Shared>) {
     for dataflow in worker.installed_dataflows() {
         worker.drop_dataflow(dataflow);
     }
+    drop(ctx);
+    if let Some(turns) = turns {
+        turns.done(index, true);
+    }
 }
 
 /// Streams of a node's ports.
 type Ports<'s> = Vec<Batches<'s>>;
 
-fn build(scope: Scope<'_, u64>, ctx: &Rc<WorkerContext>) -> Result<()> {
+fn build(scope: Scope<'_, u64>, ctx: &Rc<WorkerContext>, letters: UnboundedReceiver<Mail>) -> Result<()> {
     let graph = ctx.shared.graph.clone();
     let clock = clock_host::host(scope, ctx).exchange(|(worker, _): &Addressed| *worker as u64);
     let mut controls = vec![clock.clone()];
@@ -158,7 +267,7 @@ fn build(scope: Scope<'_, u64>, ctx: &Rc<WorkerContext>) -> Result<()> {
         }
     }
     let control = scope.concatenate(controls);
-    coordinate(scope, ctx, control.clone());
+    coordinator::coordinate(scope, ctx, control.clone(), letters);
     for (i, node) in graph.nodes.iter().enumerate() {
         let mut inputs = Vec::new();
         for from in &node.inputs {
@@ -175,14 +284,14 @@ fn build(scope: Scope<'_, u64>, ctx: &Rc<WorkerContext>) -> Result<()> {
             NodeKind::Sink(sink) => match &sink.before {
                 None => {
                     let routed = inputs.into_iter().map(|s| (s, sink.routing.clone())).collect();
-                    vec![sink_host::host(scope, ctx, i, sink, routed, true)?]
+                    vec![sink_host::host(scope, ctx, i, sink, routed, control.clone(), true)?]
                 }
                 Some(make) => {
                     let routed = inputs.into_iter().map(|s| (s, Routing::Single)).collect();
-                    let place = Place { node: i, first: true, last: false };
-                    let digests = host::host(scope, ctx, place, routed, control.clone(), 1, make()?);
+                    let place = Place { node: i, name: digest_name(&node.id), first: true, last: false };
+                    let digests = host::host(scope, ctx, place, routed, control.clone(), 1, make()?)?;
                     let routed = digests.into_iter().map(|s| (s, Routing::Local)).collect();
-                    vec![sink_host::host(scope, ctx, i, sink, routed, false)?]
+                    vec![sink_host::host(scope, ctx, i, sink, routed, control.clone(), false)?]
                 }
             },
         };
@@ -213,12 +322,14 @@ fn operator<'s>(
     let mut collected: Vec<Vec<Batches<'s>>> = (0..ports).map(|_| Vec::new()).collect();
     let mut current = inputs;
     for (s, stage) in stages.iter().enumerate() {
-        let place = Place { node, first: s == 0, last: s + 1 == stages.len() };
+        let name = stage_name(&ctx.node_id(node), s, stages.len());
+        let last = s + 1 == stages.len();
+        let place = Place { node, name, first: s == 0, last };
         let routings = stage.routing.iter().cloned().chain(std::iter::repeat(Routing::Local));
         let routed = current.drain(..).zip(routings).collect();
-        let outputs = host::host(scope, ctx, place, routed, control.clone(), ports.max(1), (stage.make)()?);
+        let outputs = host::host(scope, ctx, place, routed, control.clone(), ports.max(1), (stage.make)()?)?;
         for (port, stream) in outputs.into_iter().enumerate() {
-            if port == 0 && !place.last {
+            if port == 0 && !last {
                 current.push(stream);
             } else if let Some(streams) = collected.get_mut(port) {
                 streams.push(stream);
@@ -226,45 +337,4 @@ fn operator<'s>(
         }
     }
     Ok(collected.into_iter().map(|streams| scope.concatenate(streams)).collect())
-}
-
-/// Follows the control stream on each worker: what watermarks it has heard of, when ticks began, whether all
-/// sources have ended.
-fn coordinate<'s>(scope: Scope<'s, u64>, ctx: &Rc<WorkerContext>, control: Controls<'s>) {
-    let mut builder = OperatorBuilder::new("coordinator".to_owned(), scope);
-    let mut input = builder.new_input(control, Pipeline);
-    let ctx = ctx.clone();
-    let sources: Vec<usize> = ctx
-        .shared
-        .graph
-        .nodes
-        .iter()
-        .enumerate()
-        .filter(|(_, n)| matches!(n.kind, NodeKind::Source(_)))
-        .map(|(i, _)| i)
-        .collect();
-    builder.build(move |_| {
-        move |_: &[MutableAntichain<u64>]| {
-            input.for_each(|capability, messages| {
-                for (_, message) in messages.drain(..) {
-                    match message {
-                        Control::Tick => {
-                            ctx.open_ticks.borrow_mut().push_back((*capability.time(), ctx.now()));
-                        }
-                        Control::Watermark(update) => ctx.fold.borrow_mut().apply(update),
-                        _ => {}
-                    }
-                }
-            });
-            let fold = ctx.fold.borrow();
-            for source in &sources {
-                if let Some(m) = ctx.shared.metrics.node(*source) {
-                    m.set_watermark(ctx.index, fold.of(*source));
-                }
-            }
-            if !sources.is_empty() && fold.least(&sources).is_complete() {
-                ctx.ended.set(true);
-            }
-        }
-    });
 }

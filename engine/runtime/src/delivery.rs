@@ -6,7 +6,7 @@ use arrow::array::UInt32Array;
 use millstream_core::batch::Batch;
 use millstream_core::error::{Error, ErrorKind, Result};
 use millstream_core::format::Reason;
-use millstream_core::sink::{BadRow, Delivery, Outage, Outcome, Sink};
+use millstream_core::sink::{BadRow, BatchId, Delivery, Outage, Outcome, Sink};
 use millstream_core::table::{PutOutcome, TableRows, TableStore};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -17,6 +17,8 @@ use crate::clock::Clock;
 pub(crate) struct Delivered {
     /// Rows the sink has.
     pub(crate) written: u64,
+    /// Rows that wait in an outbox.
+    pub(crate) held: u64,
     /// Rows dropped by `bad_row: drop`.
     pub(crate) dropped: u64,
     /// Rows to route to the `failed` port: index in the batch and why.
@@ -43,15 +45,20 @@ impl<'a> Attempts<'a> {
         if self.delivery.outage != Outage::Block && tried >= self.delivery.give_up_after {
             return false;
         }
+        self.again_always(what, why).await;
+        true
+    }
+
+    /// Waits before the next attempt, however many there were.
+    pub(crate) async fn again_always(&mut self, what: &str, why: &str) {
         self.count += 1;
         if self.count == 1 || self.count.is_power_of_two() {
-            tracing::warn!(attempt = self.count, "{what} did not take rows and is tried again: {why}");
+            tracing::warn!(attempt = self.count, "{what} does not answer as it should and is tried again: {why}");
         }
         // Half fixed, half spread by a hash: clients that failed together do not come back together.
         let spread = xxh3_64(&[self.began.to_le_bytes(), self.count.to_le_bytes()].concat()) % 1000;
         tokio::time::sleep(self.pause / 2 + self.pause.mul_f64(spread as f64 / 2000.0)).await;
         self.pause = (self.pause * 2).min(self.delivery.max_backoff);
-        true
     }
 
     /// What is said of rows that an outage outlasted; an error where that stops the pipeline.
@@ -76,9 +83,33 @@ fn one_each(what: &str, outcomes: usize, rows: usize) -> Result<()> {
     if outcomes == rows { Ok(()) } else { Err(Error::bug(format!("{what} gave {outcomes} outcomes for {rows} rows"))) }
 }
 
-/// Writes a batch to a sink until every row is written, refused or given up.
+/// Does something with a service that is not about rows until it is done; only what does not pass by itself is an error.
+pub(crate) async fn insist<T, F>(clock: &dyn Clock, what: &str, attempt: impl Fn() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    let delivery = Delivery::default();
+    let mut attempts = Attempts::new(&delivery, clock);
+    loop {
+        match attempt().await {
+            Err(e) if passing(&e) => attempts.again_always(what, &e.to_string()).await,
+            done => return done,
+        }
+    }
+}
+
+/// How rows reach a sink.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum How<'a> {
+    Write,
+    /// From an outbox.
+    Send(&'a BatchId),
+}
+
+/// Gives a batch to a sink until every row is written, refused or given up.
 pub(crate) async fn deliver(
     sink: &mut dyn Sink,
+    how: How<'_>,
     batch: &Batch,
     delivery: &Delivery,
     clock: &dyn Clock,
@@ -90,7 +121,11 @@ pub(crate) async fn deliver(
     let mut left: Vec<u32> = (0..batch.num_rows() as u32).collect();
     let mut rows = batch.clone();
     loop {
-        let why = match sink.write(&rows).await {
+        let answer = match how {
+            How::Write => sink.write(&rows).await,
+            How::Send(id) => sink.send(id, &rows).await,
+        };
+        let why = match answer {
             Ok(outcomes) => {
                 one_each(what, outcomes.len(), left.len())?;
                 let mut retry = Vec::new();

@@ -197,8 +197,8 @@ pub struct Graph {
     pub name: String,
     /// In topological order.
     pub nodes: Vec<Node>,
-    /// Time between commits of what sinks have staged.
-    pub commit_every: Duration,
+    /// Time between checkpoints; without a store, between commits of what sinks have staged.
+    pub checkpoint_every: Duration,
 }
 
 impl Graph {

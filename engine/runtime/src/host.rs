@@ -1,35 +1,38 @@
 //! Hosts a pure operator in the dataflow: gives it batches as they come, and watermarks and ticks when they are due.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use millstream_core::batch::Batch;
 use millstream_core::error::Result;
 use millstream_core::ledger::Counts;
-use millstream_core::operator::{InPort, Operator, Output};
-use millstream_core::time::{Tick, Watermark};
+use millstream_core::operator::{InPort, Operator, OutPort, Output};
+use millstream_core::time::Tick;
 use timely::communication::Pull;
-use timely::container::NoopBuilder;
 use timely::dataflow::channels::Message;
 use timely::dataflow::channels::pact::{DistributorPact, LogPuller, Pipeline};
+use timely::dataflow::operators::InputCapability;
 use timely::dataflow::operators::generic::InputHandleCore;
-use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use timely::dataflow::operators::{Capability, InputCapability};
 use timely::dataflow::{Scope, Stream};
 use timely::progress::frontier::MutableAntichain;
 
-use crate::control::{Control, WatermarkFold};
+use crate::checkpoint::{Report, place_layout};
+use crate::control::Boundary;
+use crate::control_input::{ControlInput, PassedTick};
 use crate::dataflow::{Addressed, WorkerContext};
 use crate::envelope::Envelope;
 use crate::graph::Routing;
+use crate::outlets::Outlets;
 use crate::routing::ByKeyGroup;
+use crate::stash::{Stash, Stashed};
+use crate::tally::Tally;
 
 /// A stream of batches.
 pub(crate) type Batches<'s> = Stream<'s, u64, Envelope>;
 /// A stream of control messages, one copy per worker.
 pub(crate) type Controls<'s> = Stream<'s, u64, Vec<Addressed>>;
 
-type PipelinePuller<C> = <Pipeline as timely::dataflow::channels::pact::ParallelizationContract<u64, C>>::Puller;
+pub(crate) type PipelinePuller<C> = <Pipeline as timely::dataflow::channels::pact::ParallelizationContract<u64, C>>::Puller;
 type RoutedPuller = LogPuller<Box<dyn Pull<Message<u64, Envelope>>>>;
 
 /// An input of batches, local or routed.
@@ -63,106 +66,34 @@ impl DataInput {
     }
 }
 
-/// The control input of a host: watermark updates and ticks, held back until their tick has passed.
-pub(crate) struct ControlInput {
-    handle: InputHandleCore<u64, Vec<Addressed>, PipelinePuller<Vec<Addressed>>>,
-    fold: WatermarkFold,
-    sources: Vec<usize>,
-    reached: Watermark,
-    /// Ticks that began and have not passed, each with what arrived at it.
-    pending: BTreeMap<u64, PendingTick>,
-    outputs: usize,
-}
-
-#[derive(Default)]
-struct PendingTick {
-    capabilities: Vec<Capability<u64>>,
-    updates: Vec<crate::control::WatermarkUpdate>,
-}
-
-/// A tick that has passed: all data of it was given.
-pub(crate) struct PassedTick {
-    pub(crate) tick: u64,
-    /// By output.
-    pub(crate) capabilities: Vec<Capability<u64>>,
-    /// The watermark, if it moved.
-    pub(crate) watermark: Option<Watermark>,
-}
-
-impl ControlInput {
-    pub(crate) fn connect<'s>(
-        builder: &mut OperatorBuilder<'s, u64>,
-        control: Controls<'s>,
-        ctx: &WorkerContext,
-        node: usize,
-        outputs: usize,
-    ) -> Self {
-        let sources = ctx.shared.graph.nodes.get(node).map(|n| n.sources.clone()).unwrap_or_default();
-        Self {
-            handle: builder.new_input(control, Pipeline),
-            fold: WatermarkFold::new(ctx.peers),
-            sources,
-            reached: Watermark::START,
-            pending: BTreeMap::new(),
-            outputs,
-        }
-    }
-
-    /// Takes in what has arrived.
-    pub(crate) fn receive(&mut self) {
-        let (pending, outputs) = (&mut self.pending, self.outputs);
-        self.handle.for_each(|capability, messages| {
-            let tick = pending.entry(*capability.time()).or_default();
-            if tick.capabilities.is_empty() {
-                tick.capabilities = (0..outputs).map(|output| capability.retain(output)).collect();
-            }
-            for (_, message) in messages.drain(..) {
-                if let Control::Watermark(update) = message {
-                    tick.updates.push(update);
-                }
-            }
-        });
-    }
-
-    /// Whether every tick that began has passed.
-    pub(crate) fn is_drained(&self) -> bool {
-        self.pending.is_empty()
-    }
-
-    /// The next tick that all frontiers have passed, in order.
-    pub(crate) fn next_passed(&mut self, frontiers: &[MutableAntichain<u64>]) -> Option<PassedTick> {
-        let first = self.pending.first_entry()?;
-        if frontiers.iter().any(|f| f.frontier().less_equal(first.key())) {
-            return None;
-        }
-        let (tick, PendingTick { capabilities, updates }) = first.remove_entry();
-        updates.into_iter().for_each(|u| self.fold.apply(u));
-        let watermark = self.fold.least(&self.sources);
-        let moved = watermark > self.reached;
-        self.reached = self.reached.max(watermark);
-        Some(PassedTick { tick, capabilities, watermark: moved.then_some(watermark) })
-    }
-}
-
 /// What the host counts of an operator.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {
     /// The node.
     pub(crate) node: usize,
+    /// Names its state: the node, with its stage where it has several.
+    pub(crate) name: String,
     /// The first stage counts what comes in and what becomes of it.
     pub(crate) first: bool,
     /// The last stage counts what is produced and owns the node's main port.
     pub(crate) last: bool,
 }
 
-type Outputs = Vec<OutputBuilder<u64, NoopBuilder<Envelope>>>;
+impl Place {
+    /// What a stage before the last gives by its main port stays inside the node.
+    fn gives_outside(&self, port: usize) -> bool {
+        self.last || port > 0
+    }
+}
 
 /// One operator in the dataflow of one worker.
 struct Hosted {
     operator: Box<dyn Operator>,
     inputs: Vec<DataInput>,
     control: ControlInput,
-    outputs: Outputs,
+    outlets: Outlets,
+    stash: Stash,
+    tally: Tally,
     place: Place,
     ctx: Rc<WorkerContext>,
 }
@@ -175,19 +106,19 @@ pub(crate) fn host<'s>(
     inputs: Vec<(Batches<'s>, Routing)>,
     control: Controls<'s>,
     outputs: usize,
-    operator: Box<dyn Operator>,
-) -> Vec<Batches<'s>> {
+    mut operator: Box<dyn Operator>,
+) -> Result<Vec<Batches<'s>>> {
+    ctx.restore(&place.name, place.node, |tables, watermark| operator.restore(tables, watermark))?;
     let mut builder = OperatorBuilder::new(ctx.node_id(place.node), scope);
     let inputs = inputs
         .into_iter()
         .map(|(stream, routing)| DataInput::connect(&mut builder, stream, &routing, ctx, place.node))
         .collect();
     let control = ControlInput::connect(&mut builder, control, ctx, place.node, outputs);
-    let (outputs, streams): (Outputs, Vec<_>) = (0..outputs)
-        .map(|_| builder.new_output::<Envelope>())
-        .map(|(output, stream)| (OutputBuilder::from(output), stream))
-        .unzip();
-    let mut hosted = Hosted { operator, inputs, control, outputs, place, ctx: ctx.clone() };
+    let (outlets, streams) = Outlets::connect(&mut builder, outputs);
+    let tally = ctx.tally(place.node);
+    let mut hosted =
+        Hosted { operator, inputs, control, outlets, stash: Stash::default(), tally, place, ctx: ctx.clone() };
     builder.build(move |_| {
         move |frontiers: &[MutableAntichain<u64>]| {
             if !hosted.ctx.shared.failure.is_set()
@@ -197,32 +128,61 @@ pub(crate) fn host<'s>(
             }
         }
     });
-    streams
+    Ok(streams)
 }
 
 impl Hosted {
     fn work(&mut self, frontiers: &[MutableAntichain<u64>]) -> Result<()> {
         self.control.receive();
+        self.take_batches()?;
+        self.pass_ticks(frontiers)?;
+        self.report();
+        Ok(())
+    }
+
+    fn take_batches(&mut self) -> Result<()> {
         let mut result = Ok(());
-        for (port, input) in self.inputs.iter_mut().enumerate() {
-            let (operator, outputs, ctx, place) = (&mut self.operator, &mut self.outputs, &self.ctx, self.place);
+        let mut inputs = std::mem::take(&mut self.inputs);
+        for (port, input) in inputs.iter_mut().enumerate() {
             input.for_each(|capability, envelope| {
                 if result.is_err() {
                     return;
                 }
+                if self.control.is_beyond(*capability.time()) {
+                    self.stash.put(port, envelope, &capability, self.outlets.len());
+                    return;
+                }
                 let since = envelope.since;
                 let Some(batch) = envelope.batch.take() else { return };
-                let rows = batch.num_rows();
-                let mut out = Output::default();
-                result = operator.on_batch(InPort(port), batch, &mut out);
-                account(ctx, place, Some((port, rows)), &out);
-                send(ctx, place, outputs, &capability, out, since);
+                result = self.take(port, batch).map(|out| self.give(out, since, &capability));
             });
         }
-        result?;
-        self.pass_ticks(frontiers)?;
-        self.report();
-        Ok(())
+        self.inputs = inputs;
+        result
+    }
+
+    fn take(&mut self, port: usize, batch: Batch) -> Result<Output> {
+        let rows = batch.num_rows();
+        let mut out = Output::default();
+        self.operator.on_batch(InPort(port), batch, &mut out)?;
+        self.account(Some((port, rows)), &out);
+        Ok(out)
+    }
+
+    fn give(&mut self, out: Output, since: u64, capability: &InputCapability<u64>) {
+        for (OutPort(port), batch) in out.batches {
+            let counted = self.place.gives_outside(port);
+            self.outlets.give(port, batch, since, capability, &mut self.tally, counted);
+        }
+    }
+
+    fn give_later(&mut self, out: Output, since: u64, capabilities: &[timely::dataflow::operators::Capability<u64>]) {
+        for (OutPort(port), batch) in out.batches {
+            let counted = self.place.gives_outside(port);
+            if let Some(capability) = capabilities.get(port) {
+                self.outlets.give(port, batch, since, capability, &mut self.tally, counted);
+            }
+        }
     }
 
     fn pass_ticks(&mut self, frontiers: &[MutableAntichain<u64>]) -> Result<()> {
@@ -230,31 +190,73 @@ impl Hosted {
             let mut out = Output::default();
             if let Some(watermark) = passed.watermark {
                 self.operator.on_watermark(watermark, &mut out)?;
-                if let Some(m) = self.ctx.shared.metrics.node(self.place.node) {
+                if let Some(m) = self.tally.shared() {
                     m.set_watermark(self.ctx.index, watermark);
                 }
             }
             self.operator.on_tick(Tick(passed.tick), &mut out)?;
-            if frontiers.iter().all(|f| f.frontier().is_empty()) && self.control.is_drained() {
+            if passed.boundary.as_ref().is_some_and(|b| b.last) {
                 self.operator.on_end(&mut out)?;
             }
-            account(&self.ctx, self.place, None, &out);
-            let since = self.ctx.now();
-            for (port, batch) in out.batches {
-                if let (Some(output), Some(capability)) =
-                    (self.outputs.get_mut(port.0), passed.capabilities.get(port.0))
-                {
-                    gave(&self.ctx, self.place, port.0, batch.num_rows());
-                    let mut session = output.activate();
-                    session.session_with_builder(capability).give_container(&mut Envelope::new(batch, since));
+            self.account(None, &out);
+            let now = self.ctx.now();
+            let PassedTick { capabilities, boundary, .. } = passed;
+            self.give_later(out, now, &capabilities);
+            drop(capabilities);
+            if let Some(boundary) = boundary {
+                self.freeze(&boundary)?;
+                for Stashed { input, batch, since, capabilities } in self.stash.take() {
+                    let out = self.take(input, batch)?;
+                    self.give_later(out, since, &capabilities);
                 }
             }
         }
         Ok(())
     }
 
+    /// Everything up to the boundary has been worked on, and nothing beyond it.
+    fn freeze(&mut self, boundary: &Boundary) -> Result<()> {
+        let mut state = None;
+        if boundary.state
+            && let Some(layout) = self.operator.layout()
+        {
+            let whole = boundary.whole.contains(&self.place.name);
+            let operator = &mut self.operator;
+            let layout = place_layout(layout, &self.ctx.shared.graph, self.place.node);
+            state = Some((layout, self.ctx.frozen(|| operator.snapshot(whole))?));
+        }
+        let held = if self.place.first { self.operator.held() } else { 0 };
+        self.ctx.report(
+            boundary.checkpoint,
+            Report {
+                place: self.place.name.clone(),
+                node: self.ctx.node_id(self.place.node),
+                counters: self.tally.counters(held),
+                watermarks: self.control.watermarks(&self.ctx),
+                state,
+                ..Report::default()
+            },
+        );
+        Ok(())
+    }
+
+    /// Adds an operator's counts to its node's. The stages of a node share one line of the ledger: the first says what
+    /// became of the input, any what it produced for the outside.
+    fn account(&mut self, taken: Option<(usize, usize)>, out: &Output) {
+        let mut counts = Counts::default();
+        if self.place.first {
+            counts = out.counts;
+            if let Some((port, rows)) = taken {
+                counts.input = rows as u64;
+                self.tally.took(port, rows);
+            }
+        }
+        counts.produced = out.counts.produced;
+        self.tally.add(counts);
+    }
+
     fn report(&self) {
-        if let Some(m) = self.ctx.shared.metrics.node(self.place.node) {
+        if let Some(m) = self.tally.shared() {
             if self.place.first {
                 m.set_held(self.ctx.index, self.operator.held());
             }
@@ -263,46 +265,4 @@ impl Hosted {
             }
         }
     }
-}
-
-fn send(
-    ctx: &WorkerContext,
-    place: Place,
-    outputs: &mut Outputs,
-    capability: &InputCapability<u64>,
-    out: Output,
-    since: u64,
-) {
-    for (port, batch) in out.batches {
-        if let Some(output) = outputs.get_mut(port.0) {
-            gave(ctx, place, port.0, batch.num_rows());
-            let mut session = output.activate();
-            session.session_with_builder(capability).give_container(&mut Envelope::new(batch, since));
-        }
-    }
-}
-
-/// What a stage before the last gives by its main port stays inside the node.
-fn gave(ctx: &WorkerContext, place: Place, port: usize, rows: usize) {
-    if (place.last || port > 0)
-        && let Some(m) = ctx.shared.metrics.node(place.node)
-    {
-        m.gave(port, rows);
-    }
-}
-
-/// Adds an operator's counts to its node's. The stages of a node share one line of the ledger: the first says what
-/// became of the input, any what it produced for the outside.
-fn account(ctx: &WorkerContext, place: Place, taken: Option<(usize, usize)>, out: &Output) {
-    let Some(m) = ctx.shared.metrics.node(place.node) else { return };
-    let mut counts = Counts::default();
-    if place.first {
-        counts = out.counts;
-        if let Some((port, rows)) = taken {
-            counts.input = rows as u64;
-            m.took(port, rows);
-        }
-    }
-    counts.produced = out.counts.produced;
-    m.add(counts);
 }

@@ -15,25 +15,34 @@
 //! 3. Batches with zero rows are never sent: progress tracking counts rows.
 //! 4. A capability is held for everything that was read and is not yet durable; so the probe behind the sinks says
 //!    what is in flight, and sources stop reading by that.
-//! 5. Nothing but messages connects workers: they may live in several processes.
+//! 5. A checkpoint covers what was given up to one tick, its boundary, everywhere: see [`checkpoint`].
+//! 6. Nothing but messages connects workers: they may live in several processes.
 
+pub mod checkpoint;
 pub mod clock;
 mod clock_host;
 mod control;
+mod control_input;
+mod coordinator;
 mod dataflow;
 mod delivery;
 mod envelope;
 pub mod graph;
 mod host;
 pub mod metrics;
+mod outbox;
+mod outlets;
 mod reader;
 mod routing;
 pub mod run;
 mod sink_host;
+mod snapshot;
 mod source;
 mod source_host;
+mod stash;
 mod table_host;
+mod tally;
 mod writer;
 
 pub use graph::Graph;
-pub use run::{RunOptions, Running, start};
+pub use run::{Ready, RunOptions, Running, ready, start};

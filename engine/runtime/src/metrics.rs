@@ -3,13 +3,18 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use std::collections::BTreeMap;
+
 use hdrhistogram::Histogram;
 use millstream_core::ledger::Counts;
 use millstream_core::operator::StateSize;
 use millstream_core::time::{EventTime, Watermark};
-use serde::Serialize;
+use millstream_state::checkpoint::NodeCounters;
 
 use crate::graph::{Graph, NodeKind};
+pub use crate::snapshot::{
+    CheckpointMetrics, EdgeSnapshot, Latency, NodeSnapshot, PortSnapshot, Snapshot, TableSnapshot,
+};
 
 /// Locks, also where a panicking thread left the lock: counters are valid after every single update.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -26,6 +31,8 @@ pub struct NodeMetrics {
     given: Vec<AtomicU64>,
     /// Rows taken, by in-port.
     taken: Vec<AtomicU64>,
+    /// Rows the port had given before the edge was there, by in-port.
+    before: Vec<AtomicU64>,
     /// Per worker: rows taken in and neither given on nor merged.
     held: Vec<AtomicU64>,
     /// Per worker: rows dirty or on their way to the table.
@@ -52,6 +59,7 @@ impl NodeMetrics {
         Self {
             given: atomics(ports),
             taken: atomics(inputs),
+            before: atomics(inputs),
             held: atomics(workers),
             table_held: atomics(workers),
             state: (0..workers).map(|_| Mutex::default()).collect(),
@@ -128,6 +136,16 @@ pub struct Metrics {
     row_latency: Mutex<Histogram<u64>>,
     in_flight: Vec<AtomicU64>,
     completed_tick: Vec<AtomicU64>,
+    checkpoint: Mutex<Checkpointing>,
+}
+
+/// The last checkpoint, and the one on its way.
+#[derive(Debug, Default)]
+struct Checkpointing {
+    last: Option<CheckpointMetrics>,
+    since: Option<u64>,
+    pause: u64,
+    rows: u64,
 }
 
 impl Metrics {
@@ -141,7 +159,49 @@ impl Metrics {
             row_latency: histogram(),
             in_flight: (0..workers).map(|_| AtomicU64::new(0)).collect(),
             completed_tick: (0..workers).map(|_| AtomicU64::new(0)).collect(),
+            checkpoint: Mutex::default(),
         }
+    }
+    /// Goes on counting where a checkpoint has left off.
+    pub(crate) fn restore(&self, graph: &Graph, counters: &BTreeMap<String, NodeCounters>) {
+        for (node, m) in graph.nodes.iter().zip(&self.nodes) {
+            let Some(before) = counters.get(&node.id) else { continue };
+            m.add(before.counts);
+            m.add_table(before.table);
+            m.read(before.bytes);
+            for (port, given) in m.given.iter().enumerate() {
+                given.store(before.given.get(&node.port_name(port)).copied().unwrap_or(0), Relaxed);
+            }
+        }
+        for (node, m) in graph.nodes.iter().zip(&self.nodes) {
+            let taken_before = counters.get(&node.id).map(|c| &c.taken);
+            for (edge, from) in node.inputs.iter().enumerate() {
+                let name = graph.nodes.get(from.node).map(|n| n.port_name(from.port)).unwrap_or_default();
+                let taken = taken_before.and_then(|t| t.get(&name)).copied().unwrap_or(0);
+                let given = self.nodes.get(from.node).and_then(|n| n.given.get(from.port)).map_or(0, |g| g.load(Relaxed));
+                if let (Some(t), Some(b)) = (m.taken.get(edge), m.before.get(edge)) {
+                    t.store(taken, Relaxed);
+                    // An edge that is new takes nothing of what was given before it.
+                    b.store(given.saturating_sub(taken), Relaxed);
+                }
+            }
+        }
+    }
+    pub(crate) fn checkpoint_began(&self, at: u64) {
+        let mut checkpoint = lock(&self.checkpoint);
+        *checkpoint = Checkpointing { last: checkpoint.last, since: Some(at), pause: 0, rows: 0 };
+    }
+    /// A place stood still for so long to give so many rows of state.
+    pub(crate) fn froze(&self, micros: u64, rows: u64) {
+        let mut checkpoint = lock(&self.checkpoint);
+        checkpoint.pause = checkpoint.pause.max(micros);
+        checkpoint.rows += rows;
+    }
+    pub(crate) fn checkpoint_took(&self, took: CheckpointMetrics) {
+        let mut checkpoint = lock(&self.checkpoint);
+        let count = checkpoint.last.map_or(0, |l| l.count) + 1;
+        checkpoint.last = Some(CheckpointMetrics { pause: checkpoint.pause, rows: checkpoint.rows, count, ..took });
+        checkpoint.since = None;
     }
     pub(crate) fn node(&self, node: usize) -> Option<&NodeMetrics> {
         self.nodes.get(node)
@@ -204,14 +264,14 @@ impl Metrics {
                     edges: node
                         .inputs
                         .iter()
-                        .zip(&m.taken)
-                        .map(|(from, taken)| EdgeSnapshot {
+                        .zip(m.taken.iter().zip(&m.before))
+                        .map(|(from, (taken, before))| EdgeSnapshot {
                             from: graph.nodes.get(from.node).map(|n| n.port_name(from.port)).unwrap_or_default(),
                             given: self
                                 .nodes
                                 .get(from.node)
                                 .and_then(|n| n.given.get(from.port))
-                                .map_or(0, |g| g.load(Relaxed)),
+                                .map_or(0, |g| g.load(Relaxed).saturating_sub(before.load(Relaxed))),
                             taken: taken.load(Relaxed),
                         })
                         .collect(),
@@ -235,11 +295,14 @@ impl Metrics {
                 }
             })
             .collect();
+        let checkpoint = lock(&self.checkpoint);
         Snapshot {
             nodes,
             tick_latency: Latency::of(&lock(&self.tick_latency)),
             row_latency: Latency::of(&lock(&self.row_latency)),
             in_flight_bytes: self.in_flight.iter().map(|b| b.load(Relaxed)).sum(),
+            checkpoint: checkpoint.last,
+            checkpoint_since: checkpoint.since,
         }
     }
 }
@@ -247,124 +310,4 @@ impl Metrics {
 #[expect(clippy::panic, reason = "the arguments of the histogram are constants")]
 fn unreachable_histogram() -> Histogram<u64> {
     panic!("a histogram of constants cannot be made")
-}
-
-/// Percentiles, in microseconds.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
-pub struct Latency {
-    /// How many were measured.
-    pub count: u64,
-    /// Half were faster.
-    pub p50: u64,
-    /// One in a hundred was slower.
-    pub p99: u64,
-    /// The slowest.
-    pub max: u64,
-}
-
-impl Latency {
-    fn of(h: &Histogram<u64>) -> Self {
-        if h.is_empty() {
-            return Self::default();
-        }
-        Self { count: h.len(), p50: h.value_at_quantile(0.5), p99: h.value_at_quantile(0.99), max: h.max() }
-    }
-}
-
-/// One port's share of the ledger.
-#[derive(Debug, Clone, Serialize)]
-pub struct PortSnapshot {
-    /// `node` or `node.port`.
-    pub name: String,
-    /// Rows given.
-    pub given: u64,
-}
-
-/// One edge's share of the ledger.
-#[derive(Debug, Clone, Serialize)]
-pub struct EdgeSnapshot {
-    /// The port it comes from.
-    pub from: String,
-    /// Rows the port gave.
-    pub given: u64,
-    /// Rows that were taken.
-    pub taken: u64,
-}
-
-/// A table's share of the ledger.
-#[derive(Debug, Clone, Serialize)]
-pub struct TableSnapshot {
-    /// Its id.
-    pub id: String,
-    /// `input` are rows made dirty, `out` rows written, `merged` writes that coalesced or were echoes.
-    pub counts: Counts,
-}
-
-/// One node's share.
-#[derive(Debug, Clone, Serialize)]
-pub struct NodeSnapshot {
-    /// Its id.
-    pub id: String,
-    /// `source`, `operator`, `upsert` or `sink`.
-    pub kind: String,
-    /// What became of its input.
-    pub counts: Counts,
-    /// An upsert's table.
-    pub table: Option<TableSnapshot>,
-    /// What it gave.
-    pub ports: Vec<PortSnapshot>,
-    /// What it took.
-    pub edges: Vec<EdgeSnapshot>,
-    /// The watermark it has reached.
-    pub watermark: Option<EventTime>,
-    /// Sources: the greatest event time seen.
-    pub event_time: Option<EventTime>,
-    /// Sources: bytes read.
-    pub bytes: u64,
-    /// Sources: bytes there are, where that is known.
-    pub bytes_total: u64,
-    /// Sources: splits found.
-    pub splits: u64,
-    /// Sources: splits read to their end.
-    pub splits_finished: u64,
-    /// Sources: how far behind the stream's end.
-    pub behind_millis: u64,
-    /// Bytes of state.
-    pub state_bytes: usize,
-    /// Keys in state.
-    pub state_keys: usize,
-    /// Windows that may still change.
-    pub open_windows: usize,
-    /// Sinks: where the rows went, by worker.
-    pub summaries: Vec<String>,
-}
-
-impl NodeSnapshot {
-    /// Whether its rows, its table's rows and its edges add up.
-    pub fn adds_up(&self) -> bool {
-        self.counts.adds_up()
-            && self.table.as_ref().is_none_or(|t| t.counts.adds_up())
-            && self.edges.iter().all(|e| e.given == e.taken)
-            && (self.edges.is_empty() || self.counts.input == self.edges.iter().map(|e| e.taken).sum::<u64>())
-    }
-}
-
-/// All counters at one time.
-#[derive(Debug, Clone, Serialize)]
-pub struct Snapshot {
-    /// By node, in the graph's order.
-    pub nodes: Vec<NodeSnapshot>,
-    /// From a tick's control message to its completion behind the sinks.
-    pub tick_latency: Latency,
-    /// From the reading of a record to the acknowledgement of the rows it led to.
-    pub row_latency: Latency,
-    /// Bytes read and not yet complete.
-    pub in_flight_bytes: u64,
-}
-
-impl Snapshot {
-    /// Whether every node and edge adds up.
-    pub fn adds_up(&self) -> bool {
-        self.nodes.iter().all(NodeSnapshot::adds_up)
-    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_core::error::{Error, ErrorKind};
-use millstream_core::source::{RawRecords, Read, Split, SplitSource};
+use millstream_core::source::{Position, RawRecords, Read, Split, SplitSource};
 use timely::scheduling::SyncActivator;
 use tokio::sync::{Semaphore, mpsc};
 
@@ -15,8 +15,8 @@ pub(crate) const OPEN_SPLITS: usize = 4;
 /// What a reader tells its source operator.
 #[derive(Debug)]
 pub(crate) enum FromReader {
-    /// Records of the split with this number, and milliseconds behind the stream's end.
-    Records(usize, RawRecords, Option<Duration>),
+    /// Records of the split with this number, where to go on behind them, and how far behind the stream's end it is.
+    Records { split: usize, records: RawRecords, upto: Position, behind: Option<Duration> },
     /// The split is caught up.
     Idle(usize),
     /// The split is read to its end.
@@ -41,10 +41,11 @@ impl ReaderSender {
     }
 }
 
-/// Reads a split to its end, or until the operator is gone.
+/// Reads a split from `after` on to its end, or until the operator is gone.
 pub(crate) async fn read(
     source: Arc<dyn SplitSource>,
     split: Split,
+    after: Option<Position>,
     number: usize,
     permits: Option<Arc<Semaphore>>,
     to: ReaderSender,
@@ -55,7 +56,7 @@ pub(crate) async fn read(
     };
     let mut pause = Pause::default();
     let mut reader = loop {
-        match source.open(&split, None).await {
+        match source.open(&split, after.clone()).await {
             Ok(reader) => break reader,
             Err(e) if e.kind() == ErrorKind::Unavailable => pause.wait(&split, &e).await,
             Err(e) => {
@@ -66,12 +67,9 @@ pub(crate) async fn read(
     };
     loop {
         let message = match reader.next().await {
-            Ok(Read::Records { records, upto: _, behind }) => {
+            Ok(Read::Records { records, upto, behind }) => {
                 pause = Pause::default();
-                if records.records.is_empty() {
-                    continue;
-                }
-                FromReader::Records(number, records, behind)
+                FromReader::Records { split: number, records, upto, behind }
             }
             Ok(Read::Idle) => FromReader::Idle(number),
             Ok(Read::Finished) => {

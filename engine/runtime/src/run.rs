@@ -1,19 +1,25 @@
 //! Starting, stopping and ending a run.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use millstream_core::error::{Error, Result};
-use millstream_core::sink::Sink;
-use millstream_core::source::SplitSource;
-use millstream_core::table::TableStore;
+use millstream_core::checkpoint::Hold;
+use millstream_core::error::{Error, ErrorKind, Result};
 use millstream_core::time::EventTime;
+use millstream_state::checkpoint::Epochs;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
+use tokio::task::{AbortHandle, JoinSet};
 
+use crate::checkpoint::{
+    Checkpoints, Committer, CrashPoints, Found, Mail, Opened, Recovered, Request, Requests, Restored, deal_places, find,
+    open,
+};
 use crate::clock::{Clock, SystemClock};
+use crate::control::Boundary;
 use crate::dataflow;
-use crate::graph::{Graph, NodeKind};
+use crate::graph::Graph;
 use crate::metrics::{Metrics, Snapshot, lock};
 
 /// How a graph is run.
@@ -23,16 +29,63 @@ pub struct RunOptions {
     pub workers: usize,
     /// Milliseconds between ticks.
     pub tick_ms: u64,
-    /// Bytes of records per worker that may be read and not yet complete behind the sinks.
+    /// Bytes of records per worker that may be read and not yet complete behind the sinks, or in outboxes.
     pub max_in_flight: u64,
     /// Wall-clock time.
     pub clock: Arc<dyn Clock>,
+    /// Where state is kept; without it, sinks commit in the rhythm of the graph, and a run begins with nothing.
+    pub checkpoints: Option<Checkpoints>,
+    /// Distinguishes this process from all others that ever run the pipeline: letters and digits.
+    pub generation: String,
+    /// Where the process dies, in tests.
+    pub crash: Option<Arc<dyn CrashPoints>>,
+    /// One thread at a time runs, and nothing waits for time to pass: who may take a step, in simulations.
+    pub turns: Option<Arc<dyn Turns>>,
 }
 
 impl Default for RunOptions {
     fn default() -> Self {
-        Self { workers: 1, tick_ms: 10, max_in_flight: 32 << 20, clock: Arc::new(SystemClock) }
+        Self {
+            workers: 1,
+            tick_ms: 10,
+            max_in_flight: 32 << 20,
+            clock: Arc::new(SystemClock),
+            checkpoints: None,
+            generation: generation(&SystemClock),
+            crash: None,
+            turns: None,
+        }
     }
+}
+
+/// A name for a process that no other has: the time, and which of the process's names it is.
+pub fn generation(clock: &dyn Clock) -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let process = u64::from(std::process::id());
+    format!("{:x}x{:x}", clock.micros(), process << 16 | (count & 0xffff))
+}
+
+/// Gives turns to worker threads, so that one at a time runs.
+pub trait Turns: Send + Sync + std::fmt::Debug {
+    /// Waits until the worker may take a step.
+    fn wait(&self, worker: usize);
+    /// The worker has taken its step; `ended`: its last.
+    fn done(&self, worker: usize, ended: bool);
+}
+
+impl RunOptions {
+    /// Dies here if a test wants it so.
+    pub(crate) fn die_at(&self, point: &str) -> Result<()> {
+        match &self.crash {
+            Some(crash) if crash.dies_at(point) => Err(killed(point)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn killed(at: &str) -> Error {
+    Error::new(ErrorKind::Killed, format!("killed at {at}"))
 }
 
 /// The first error of a run; whoever sets it ends the run.
@@ -59,18 +112,14 @@ impl Failure {
 }
 
 /// What the outside tells a running pipeline; the clock passes it on.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) enum Command {
     Stop,
     Advance(EventTime),
-}
-
-/// What was opened before the dataflow starts.
-pub(crate) struct Opened {
-    pub(crate) sources: BTreeMap<usize, Arc<dyn SplitSource>>,
-    pub(crate) tables: BTreeMap<usize, Arc<dyn TableStore>>,
-    /// By node and worker; each worker takes its own.
-    pub(crate) sinks: Mutex<BTreeMap<(usize, usize), Box<dyn Sink>>>,
+    Boundary(Boundary),
+    Claimed(u64),
+    /// No more ticks.
+    Close,
 }
 
 /// What all workers of this process share.
@@ -81,54 +130,121 @@ pub(crate) struct Shared {
     pub(crate) failure: Failure,
     pub(crate) commands: Mutex<Vec<Command>>,
     pub(crate) opened: Opened,
-    pub(crate) tokio: tokio::runtime::Handle,
+    pub(crate) restored: Restored,
+    pub(crate) epochs: Option<Epochs>,
+    pub(crate) requests: Requests,
+    /// For worker 0's post office.
+    pub(crate) to_committer: Mutex<Option<UnboundedSender<Mail>>>,
+    /// The tick of the newest boundary.
+    pub(crate) boundary_tick: AtomicU64,
+    tokio: tokio::runtime::Handle,
+    tasks: Mutex<JoinSet<()>>,
+    /// Kept as long as anything of the run is.
+    _hold: Option<Box<dyn Hold>>,
 }
 
-/// Opens every connector of a graph, then runs it on threads of its own.
+impl Shared {
+    /// Runs a task that ends with the run at the latest.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        let mut tasks = lock(&self.tasks);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn_on(task, &self.tokio)
+    }
+    /// Dies here if a test wants it so.
+    pub(crate) fn die_at(&self, point: &str) -> Result<()> {
+        self.options.die_at(point).inspect_err(|e| {
+            self.failure.set("engine", Error::new(e.kind(), e.message()));
+        })
+    }
+    async fn abort_tasks(&self) {
+        let mut tasks = std::mem::take(&mut *lock(&self.tasks));
+        tasks.shutdown().await;
+    }
+}
+
+/// A run that has found what it begins from, and not begun.
+pub struct Ready {
+    graph: Arc<Graph>,
+    options: RunOptions,
+    epochs: Option<Epochs>,
+    found: Option<Found>,
+    hold: Option<Box<dyn Hold>>,
+}
+
+/// Holds the state of a pipeline and finds what a run of it begins from; nothing is opened yet.
 ///
 /// # Errors
-/// What a connector says when it is opened, with the node that asked.
-pub async fn start(graph: Graph, options: RunOptions) -> Result<Running, RunError> {
-    let graph = Arc::new(graph);
-    let opened = open(&graph, &options).await?;
-    let metrics = Arc::new(Metrics::new(&graph, options.workers));
-    let shared = Arc::new(Shared {
-        graph: graph.clone(),
-        options,
-        metrics: metrics.clone(),
-        failure: Failure::default(),
-        commands: Mutex::default(),
-        opened,
-        tokio: tokio::runtime::Handle::current(),
-    });
-    let running = shared.clone();
-    let thread = tokio::task::spawn_blocking(move || dataflow::execute(&running));
-    Ok(Running { shared, thread })
+/// `Fenced` where another process holds it; `Environment` where it is damaged; `Config` where it does not fit.
+pub async fn ready(graph: Graph, options: RunOptions) -> Result<Ready, RunError> {
+    let at = |error| RunError { node: "checkpoint".to_owned(), error };
+    let (mut epochs, mut found, mut hold) = (None, None, None);
+    if let Some(checkpoints) = &options.checkpoints {
+        hold = Some(checkpoints.store.hold(&checkpoints.holder).await.map_err(at)?);
+        let all = Epochs::new(checkpoints.store.clone());
+        found = Some(find(&graph, checkpoints, &all).await.map_err(at)?);
+        epochs = Some(all);
+    }
+    Ok(Ready { graph: Arc::new(graph), options, epochs, found, hold })
 }
 
-async fn open(graph: &Graph, options: &RunOptions) -> Result<Opened, RunError> {
-    let (mut sources, mut tables, mut sinks) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    for (i, node) in graph.nodes.iter().enumerate() {
-        let at = |e: Error| RunError { node: node.id.clone(), error: e };
-        match &node.kind {
-            NodeKind::Source(s) => {
-                sources.insert(i, Arc::from(s.connector.source(&s.options).await.map_err(at)?));
-            }
-            NodeKind::Upsert(u) => {
-                tables.insert(i, u.connector.table(&u.table).await.map_err(at)?);
-            }
-            NodeKind::Sink(s) => {
-                for worker in 0..options.workers {
-                    let mut sink_options = s.options.clone();
-                    sink_options.instance = worker;
-                    sink_options.instances = options.workers;
-                    sinks.insert((i, worker), s.connector.sink(&sink_options).await.map_err(at)?);
-                }
-            }
-            NodeKind::Operator(_) => {}
-        }
+impl Ready {
+    /// How many workers there will be.
+    pub fn workers(&self) -> usize {
+        self.options.workers
     }
-    Ok(Opened { sources, tables, sinks: Mutex::new(sinks) })
+    /// The checkpoint the run goes on from; `None` where it begins with nothing.
+    pub fn recovered(&self) -> Option<Recovered> {
+        self.found.as_ref().and_then(Found::recovered)
+    }
+
+    /// Opens every connector, finishes what the checkpoint covers, then runs the graph on threads of its own.
+    ///
+    /// # Errors
+    /// What a connector says when it is opened, with the node that asked.
+    pub async fn start(self) -> Result<Running, RunError> {
+        let Self { graph, options, epochs, found, hold } = self;
+        let mut restored = match &found {
+            Some(found) => found.restored(&graph, &options.generation),
+            None => Restored { run: options.generation.clone(), next: 1, ..Restored::default() },
+        };
+        let opened = open(&graph, &options, epochs.as_ref(), found.as_ref(), &mut restored).await?;
+        if let Some(epochs) = &epochs {
+            let dealt = deal_places(&restored, epochs, &graph, options.workers).await;
+            dealt.map_err(|error| RunError { node: "checkpoint".to_owned(), error })?;
+        }
+        let metrics = Arc::new(Metrics::new(&graph, options.workers));
+        metrics.restore(&graph, &restored.counters);
+        let ((requests, asked), (to_committer, mail)) = (unbounded_channel(), unbounded_channel());
+        let shared = Arc::new(Shared {
+            graph,
+            options,
+            metrics,
+            failure: Failure::default(),
+            commands: Mutex::default(),
+            opened,
+            restored,
+            epochs,
+            requests,
+            to_committer: Mutex::new(Some(to_committer)),
+            boundary_tick: AtomicU64::new(0),
+            tokio: tokio::runtime::Handle::current(),
+            tasks: Mutex::default(),
+            _hold: hold,
+        });
+        let retained = found.map(|f| f.retained).unwrap_or_default();
+        shared.spawn(Committer::new(shared.clone(), asked, mail, retained).run());
+        let running = shared.clone();
+        let thread = tokio::task::spawn_blocking(move || dataflow::execute(&running));
+        Ok(Running { shared, thread })
+    }
+}
+
+/// Begins a run at once.
+///
+/// # Errors
+/// As [`ready`] and [`Ready::start`].
+pub async fn start(graph: Graph, options: RunOptions) -> Result<Running, RunError> {
+    ready(graph, options).await?.start().await
 }
 
 /// An error and the node it came from.
@@ -161,13 +277,23 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Sources stop reading, everything in flight is finished, and the run ends.
+    /// Sources stop reading, everything in flight is finished, a last checkpoint is taken, and the run ends.
     pub fn stop(&self) {
-        lock(&self.shared.commands).push(Command::Stop);
+        self.shared.command(Command::Stop);
     }
     /// Sources' watermarks move at least to `t`.
     pub fn advance(&self, t: EventTime) {
-        lock(&self.shared.commands).push(Command::Advance(t));
+        self.shared.command(Command::Advance(t));
+    }
+    /// Takes a checkpoint now; gives its number when all it covers is visible, and nothing where the run ends first.
+    pub async fn checkpoint(&self) -> Option<u64> {
+        let (told, number) = oneshot::channel();
+        self.shared.request(Request::Now(told));
+        number.await.ok()
+    }
+    /// Ends the run as if the process had died: nothing in flight is finished.
+    pub fn kill(&self) {
+        self.shared.failure.set("engine", killed("the wish of a test"));
     }
     /// The counters now.
     pub fn snapshot(&self) -> Snapshot {
@@ -203,6 +329,7 @@ impl Running {
     /// The first error of any node.
     pub async fn wait(self) -> Result<Snapshot, RunError> {
         let ended = self.thread.await;
+        self.shared.abort_tasks().await;
         if let Some((node, error)) = self.shared.failure.take() {
             return Err(RunError { node, error });
         }

@@ -13,9 +13,10 @@ use millstream_core::error::{Error, Result};
 use millstream_core::format::{Decoded, Decoder, Reason};
 use millstream_core::ledger::Counts;
 use millstream_core::refusal::{self, Refusal};
-use millstream_core::source::{Position, RawRecords};
+use millstream_core::source::{Position, RawRecords, Split, SplitId};
 use millstream_core::time::{EventTime, Watermark, micros};
 use millstream_formats::value::row_json;
+use millstream_state::checkpoint::SplitState;
 
 use crate::graph::{self, source_port};
 
@@ -24,8 +25,11 @@ const BATCH_ROWS: usize = 8192;
 
 /// A split as its source operator knows it.
 #[derive(Debug)]
-pub(crate) struct SplitState {
+pub(crate) struct ReadSplit {
     pub(crate) origin: Arc<Origin>,
+    /// Behind the last record that was given.
+    position: Option<Position>,
+    size: Option<u64>,
     /// Greatest event time seen, in microseconds.
     seen: i64,
     /// The watermark never falls below this: where the stream was when the split began or woke up.
@@ -47,7 +51,7 @@ pub(crate) struct SourceWorker {
     raw_schema: SchemaRef,
     /// Whether watermarks follow the rows; else they move only at a split's end.
     ordered: bool,
-    pub(crate) splits: BTreeMap<usize, SplitState>,
+    pub(crate) splits: BTreeMap<usize, ReadSplit>,
 }
 
 /// Batches by port, and the counts that go with them.
@@ -77,12 +81,40 @@ impl SourceWorker {
         })
     }
 
-    /// Takes a split on; its watermark starts where the stream's is.
-    pub(crate) fn add_split(&mut self, number: usize, id: &str, floor: Watermark) {
-        let origin = Arc::new(Origin { source: self.component.clone(), split: id.to_owned() });
-        let floor = if self.ordered { floor.0.0 } else { i64::MIN };
-        let state = SplitState { origin, seen: i64::MIN, floor, finished: false, silent_since: None, idle: false };
+    /// Takes a split on; its watermark starts where the stream's is, or where it was at the checkpoint.
+    pub(crate) fn add_split(&mut self, number: usize, split: &Split, stream: Watermark, resume: Option<SplitState>) {
+        let origin = Arc::new(Origin { source: self.component.clone(), split: split.id.0.clone() });
+        let floor = if self.ordered { stream.0.0 } else { i64::MIN };
+        let mut state = ReadSplit {
+            origin,
+            position: None,
+            size: split.size,
+            seen: i64::MIN,
+            floor,
+            finished: false,
+            silent_since: None,
+            idle: false,
+        };
+        if let Some(before) = resume {
+            // What is late depends on nothing but the split's own rows: not on where the stream is by now.
+            state.floor = before.floor.map_or(i64::MIN, |t| t.0);
+            state.seen = before.seen.map_or(i64::MIN, |t| t.0);
+            state.position = before.position;
+        }
         self.splits.insert(number, state);
+    }
+
+    /// How far each split has been read.
+    pub(crate) fn read_upto(&self) -> BTreeMap<SplitId, SplitState> {
+        let time = |t: i64| (t != i64::MIN).then_some(EventTime(t));
+        let state = |s: &ReadSplit| SplitState {
+            position: s.position.clone(),
+            seen: time(s.seen),
+            floor: time(s.floor),
+            finished: s.finished,
+            size: s.size,
+        };
+        self.splits.values().map(|s| (SplitId(s.origin.split.clone()), state(s))).collect()
     }
 
     /// Moves every split's watermark at least here.
@@ -110,7 +142,7 @@ impl SourceWorker {
         open().filter(|s| !s.idle).map(|s| Watermark(EventTime(self.split_watermark(s)))).min()
     }
 
-    fn split_watermark(&self, split: &SplitState) -> i64 {
+    fn split_watermark(&self, split: &ReadSplit) -> i64 {
         if !self.ordered || split.seen == i64::MIN {
             return split.floor;
         }
@@ -118,16 +150,20 @@ impl SourceWorker {
         split.floor.max(split.seen.saturating_sub(delay))
     }
 
-    /// Decodes a run of records of a split.
-    pub(crate) fn decode(&mut self, number: usize, raw: &RawRecords) -> Result<SourceOutput> {
+    /// Decodes a run of records of a split, behind which its position is `upto`.
+    pub(crate) fn decode(&mut self, number: usize, raw: &RawRecords, upto: Position) -> Result<SourceOutput> {
         let mut out = SourceOutput::default();
         out.counts.input = raw.records.len() as u64;
-        let decoded = self.decoder.decode(raw)?;
-        debug_assert_eq!(decoded.accepted.len() + decoded.rejected.len(), raw.records.len());
-        let Some(split) = self.splits.get(&number) else {
+        let Some(split) = self.splits.get_mut(&number) else {
             return Err(Error::bug("records of a split that was never assigned"));
         };
+        split.position = Some(upto);
+        if raw.records.is_empty() {
+            return Ok(out);
+        }
         let origin = split.origin.clone();
+        let decoded = self.decoder.decode(raw)?;
+        debug_assert_eq!(decoded.accepted.len() + decoded.rejected.len(), raw.records.len());
         if self.raw_is_read {
             out.batches.push((source_port::RAW, self.raw_batch(raw, &origin)?));
             out.counts.produced += raw.records.len() as u64;

@@ -5,9 +5,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use millstream_core::error::{Error, Result};
-use millstream_core::source::{Split, SplitSource};
+use millstream_core::source::SplitSource;
 use millstream_core::time::{Watermark, micros};
-use timely::container::{CapacityContainerBuilder, NoopBuilder};
+use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Scope;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Capability;
@@ -17,13 +17,15 @@ use timely::progress::frontier::MutableAntichain;
 use timely::scheduling::Activator;
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::control::{Control, WatermarkUpdate};
+use crate::checkpoint::Report;
+use crate::control::{Assignment, Boundary, Control, WatermarkUpdate};
 use crate::dataflow::{Addressed, WorkerContext};
-use crate::envelope::Envelope;
 use crate::graph::SourceNode;
 use crate::host::{Batches, Controls};
+use crate::outlets::Outlets;
 use crate::reader::{self, FromReader, OPEN_SPLITS, ReaderSender};
 use crate::source::SourceWorker;
+use crate::tally::Tally;
 
 /// Bytes of records given before other operators get their turn.
 const TURN_BYTES: u64 = 2 << 20;
@@ -38,12 +40,15 @@ struct SourceHost {
     /// For the current tick: one per output, the last for watermark updates. Empty before the first tick and
     /// after the last.
     capabilities: Vec<Capability<u64>>,
-    outputs: Vec<OutputBuilder<u64, NoopBuilder<Envelope>>>,
+    outlets: Outlets,
     updates: OutputBuilder<u64, CapacityContainerBuilder<Vec<Addressed>>>,
     from_readers: mpsc::Receiver<FromReader>,
     to_readers: ReaderSender,
     permits: Option<Arc<Semaphore>>,
-    tasks: tokio::task::JoinSet<()>,
+    tasks: Vec<tokio::task::AbortHandle>,
+    tally: Tally,
+    /// The current tick is this checkpoint's boundary.
+    boundary: Option<Boundary>,
     /// The source will have no other splits.
     all_known: bool,
     /// Splits were handed out, to this worker or another.
@@ -69,12 +74,7 @@ pub(crate) fn host<'s>(
     let worker = SourceWorker::new(graph_node, source, splits.ordered() || !bounded)?;
     let mut builder = OperatorBuilder::new(graph_node.id.clone(), scope);
     let mut control = builder.new_input(clock, Pipeline);
-    let (outputs, streams): (Vec<_>, Vec<_>) = graph_node
-        .ports
-        .iter()
-        .map(|_| builder.new_output::<Envelope>())
-        .map(|(output, stream)| (OutputBuilder::from(output), stream))
-        .unzip();
+    let (outlets, streams) = Outlets::connect(&mut builder, graph_node.ports.len());
     let (updates, update_stream) = builder.new_output::<Vec<Addressed>>();
     let address = builder.operator_info().address;
     let (channel, from_readers) = mpsc::channel(2 * OPEN_SPLITS);
@@ -87,12 +87,14 @@ pub(crate) fn host<'s>(
         idle_after: source.event_time.as_ref().map_or(30_000_000, |e| micros(e.idle_after) as u64),
         splits,
         capabilities: Vec::new(),
-        outputs,
+        outlets,
         updates: OutputBuilder::from(updates),
         from_readers,
         to_readers: ReaderSender { channel, activator: sync },
         permits: bounded.then(|| Arc::new(Semaphore::new(OPEN_SPLITS))),
-        tasks: tokio::task::JoinSet::new(),
+        tasks: Vec::new(),
+        tally: ctx.tally(node),
+        boundary: None,
         all_known: false,
         assigned: false,
         next_split: 0,
@@ -104,7 +106,7 @@ pub(crate) fn host<'s>(
         move |frontiers: &[MutableAntichain<u64>]| {
             let mut messages = Vec::new();
             control.for_each(|capability, batch| {
-                let outputs = host.outputs.len() + 1;
+                let outputs = host.outlets.len() + 1;
                 let capabilities: Vec<_> = (0..outputs).map(|o| capability.retain(o)).collect();
                 messages.push((capabilities, std::mem::take(batch)));
             });
@@ -132,17 +134,21 @@ impl SourceHost {
             _ => true,
         };
         if moves_on {
-            // The old tick ends: what its watermark is, is said at it.
+            // The old tick ends: what its watermark is, is said at it, and everything given up to it is covered by the
+            // checkpoint whose boundary it is.
             self.fall_idle();
             self.tell();
+            if let Some(boundary) = self.boundary.take() {
+                self.record(&boundary);
+            }
             self.capabilities = capabilities;
         }
         for (_, message) in messages {
             match message {
                 Control::Splits { source, splits, all } if source == self.node => {
-                    for (split, worker) in splits {
-                        if worker == self.ctx.index {
-                            self.open(split);
+                    for assignment in splits {
+                        if assignment.worker == self.ctx.index {
+                            self.open(assignment);
                         }
                     }
                     self.all_known |= all;
@@ -153,20 +159,37 @@ impl SourceHost {
                     self.close_readers();
                 }
                 Control::Advance(to) => self.worker.advance(to),
+                Control::Boundary(boundary) => self.boundary = Some(boundary),
                 _ => {}
             }
         }
     }
 
-    fn open(&mut self, split: Split) {
+    /// How far each split has been read, for a checkpoint.
+    fn record(&self, boundary: &Boundary) {
+        self.ctx.report(
+            boundary.checkpoint,
+            Report {
+                place: self.worker.component.clone(),
+                node: self.worker.component.clone(),
+                counters: self.tally.counters(0),
+                splits: self.worker.read_upto(),
+                ..Report::default()
+            },
+        );
+    }
+
+    fn open(&mut self, Assignment { split, resume, .. }: Assignment) {
         let number = self.next_split;
         self.next_split += 1;
-        self.worker.add_split(number, &split.id.0, self.ctx.fold.borrow().of(self.node));
-        if let Some(m) = self.ctx.shared.metrics.node(self.node) {
+        let after = resume.as_ref().and_then(|r| r.position.clone());
+        self.worker.add_split(number, &split, self.ctx.fold.borrow().of(self.node), resume);
+        if let Some(m) = self.tally.shared() {
             m.found_split(split.size);
         }
-        let task = reader::read(self.splits.clone(), split, number, self.permits.clone(), self.to_readers.clone());
-        self.tasks.spawn_on(task, &self.ctx.shared.tokio);
+        let (splits, permits) = (self.splits.clone(), self.permits.clone());
+        let task = reader::read(splits, split, after, number, permits, self.to_readers.clone());
+        self.tasks.push(self.ctx.shared.spawn(task));
     }
 
     /// Gives what the readers have, as far as there is room.
@@ -179,16 +202,15 @@ impl SourceHost {
             }
             let Ok(message) = self.from_readers.try_recv() else { return Ok(()) };
             let now = self.ctx.now();
-            let metrics = self.ctx.shared.metrics.clone();
             match message {
-                FromReader::Records(split, raw, behind) => {
+                FromReader::Records { split, records, upto, behind } => {
                     self.worker.wake(split, self.ctx.fold.borrow().of(self.node));
-                    let bytes = raw.total_bytes();
+                    let bytes = records.total_bytes();
                     turn += bytes;
-                    let out = self.worker.decode(split, &raw)?;
-                    if let Some(m) = metrics.node(self.node) {
-                        m.add(out.counts);
-                        m.read(bytes);
+                    let out = self.worker.decode(split, &records, upto)?;
+                    self.tally.add(out.counts);
+                    self.tally.read(bytes);
+                    if let Some(m) = self.tally.shared() {
                         m.saw_event_time(self.worker.seen());
                         if let Some(behind) = behind {
                             m.set_behind(behind.as_millis() as u64);
@@ -198,7 +220,9 @@ impl SourceHost {
                         self.ctx.sent(*capability.time(), bytes);
                     }
                     for (port, batch) in out.batches {
-                        self.send(port, Envelope::new(batch, now));
+                        if let Some(capability) = self.capabilities.get(port) {
+                            self.outlets.give(port, batch, now, capability, &mut self.tally, true);
+                        }
                     }
                 }
                 FromReader::Idle(split) => {
@@ -210,7 +234,7 @@ impl SourceHost {
                     if let Some(s) = self.worker.splits.get_mut(&split) {
                         s.finished = true;
                     }
-                    if let Some(m) = metrics.node(self.node) {
+                    if let Some(m) = self.tally.shared() {
                         m.finished_split();
                     }
                 }
@@ -218,16 +242,6 @@ impl SourceHost {
             }
         }
         Ok(())
-    }
-
-    fn send(&mut self, port: usize, mut envelope: Envelope) {
-        let rows = envelope.batch.as_ref().map_or(0, |b| b.num_rows());
-        if let Some(m) = self.ctx.shared.metrics.node(self.node) {
-            m.gave(port, rows);
-        }
-        if let (Some(output), Some(capability)) = (self.outputs.get_mut(port), self.capabilities.get(port)) {
-            output.activate().session_with_builder(capability).give_container(&mut envelope);
-        }
     }
 
     /// A split that is caught up and silent for long enough no longer holds the watermark back.
@@ -259,7 +273,7 @@ impl SourceHost {
     }
 
     fn close_readers(&mut self) {
-        self.tasks.abort_all();
+        self.tasks.drain(..).for_each(|t| t.abort());
         self.from_readers.close();
     }
 

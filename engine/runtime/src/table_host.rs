@@ -3,30 +3,38 @@
 //! A flight is everything that is dirty when it starts. While it flies, further changes to the same keys
 //! coalesce in state; they leave with the next flight. A tick is complete when the flight that carries its rows
 //! has been acknowledged, so latency and back-pressure include the table.
+//!
+//! A checkpoint does not wait for the store: what it has not acknowledged at a boundary is saved as such, and counts as
+//! of the tick behind the boundary from then on, so that a refusal of it is covered by the next checkpoint. Only the
+//! last checkpoint, behind which nothing comes, waits.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use millstream_core::batch::Batch;
 use millstream_core::error::{Error, Result};
 use millstream_core::ledger::Counts;
 use millstream_core::operator::{InPort, Operator, OutPort, Output};
 use millstream_core::table::{PutOutcome, TableRows, TableStore};
 use millstream_core::time::Tick;
 use millstream_operators::upsert::{DirtyRows, Upsert};
-use timely::container::NoopBuilder;
 use timely::dataflow::Scope;
-use timely::dataflow::operators::Capability;
-use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::{Capability, CapabilityTrait};
 use timely::progress::frontier::MutableAntichain;
 use timely::scheduling::SyncActivator;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use crate::checkpoint::Report;
+use crate::control::Boundary;
+use crate::control_input::ControlInput;
 use crate::dataflow::WorkerContext;
 use crate::delivery::put;
-use crate::envelope::Envelope;
 use crate::graph::{Routing, UpsertNode};
-use crate::host::{Batches, ControlInput, Controls, DataInput};
+use crate::host::{Batches, Controls, DataInput};
+use crate::outlets::Outlets;
+use crate::stash::{Stash, Stashed};
+use crate::tally::Tally;
 
 /// Rows per call of the store.
 const PUT_ROWS: usize = 8192;
@@ -46,7 +54,11 @@ struct TableHost {
     upsert: Upsert,
     inputs: Vec<DataInput>,
     control: ControlInput,
-    outputs: Vec<OutputBuilder<u64, NoopBuilder<Envelope>>>,
+    outlets: Outlets,
+    stash: Stash,
+    tally: Tally,
+    /// The last checkpoint, which waits until everything is acknowledged.
+    last: Option<Boundary>,
     /// Capabilities of the ticks whose rows are dirty and not in the flight.
     dirty: BTreeMap<u64, Capability<u64>>,
     /// When the oldest record behind those was read.
@@ -72,17 +84,16 @@ pub(crate) fn host<'s>(
     let ports = ctx.shared.graph.nodes.get(node).map_or(1, |n| n.ports.len());
     let store = ctx.shared.opened.tables.get(&node).ok_or_else(|| Error::bug("a table was not opened"))?.clone();
     // Before the builder: timely panics where one is dropped unbuilt.
-    let upsert = (spec.make)()?;
+    let mut upsert = (spec.make)()?;
+    let name = ctx.node_id(node);
+    ctx.restore(&name, node, |tables, watermark| upsert.restore(tables, watermark))?;
     let mut builder = OperatorBuilder::new(ctx.node_id(node), scope);
     let inputs = inputs
         .into_iter()
         .map(|(stream, routing)| DataInput::connect(&mut builder, stream, &routing, ctx, node))
         .collect();
     let control = ControlInput::connect(&mut builder, control, ctx, node, ports);
-    let (outputs, streams): (Vec<_>, Vec<_>) = (0..ports)
-        .map(|_| builder.new_output::<Envelope>())
-        .map(|(output, stream)| (OutputBuilder::from(output), stream))
-        .unzip();
+    let (outlets, streams) = Outlets::connect(&mut builder, ports);
     let (to_writer, from_host) = unbounded_channel();
     let (to_host, from_writer) = unbounded_channel();
     let activator = scope.worker().sync_activator_for(builder.operator_info().address.to_vec());
@@ -95,12 +106,15 @@ pub(crate) fn host<'s>(
         to_host,
         activator,
     };
-    ctx.shared.tokio.spawn(writer.run());
+    ctx.shared.spawn(writer.run());
     let mut host = TableHost {
         upsert,
         inputs,
         control,
-        outputs,
+        outlets,
+        stash: Stash::default(),
+        tally: ctx.tally(node),
+        last: None,
         dirty: BTreeMap::new(),
         dirty_since: None,
         flight: None,
@@ -135,43 +149,49 @@ impl TableHost {
             self.land(outcomes?)?;
         }
         self.take_off()?;
+        self.finish_last()?;
         self.report();
         Ok(())
     }
 
     fn take_batches(&mut self) -> Result<()> {
         let mut result = Ok(());
-        for (port, input) in self.inputs.iter_mut().enumerate() {
-            let (upsert, outputs, ctx, node) = (&mut self.upsert, &mut self.outputs, &self.ctx, self.node);
-            let (dirty, dirty_since, failed) = (&mut self.dirty, &mut self.dirty_since, self.failed);
+        let mut inputs = std::mem::take(&mut self.inputs);
+        for (port, input) in inputs.iter_mut().enumerate() {
             input.for_each(|capability, envelope| {
                 if result.is_err() {
                     return;
                 }
+                if self.control.is_beyond(*capability.time()) {
+                    self.stash.put(port, envelope, &capability, self.outlets.len());
+                    return;
+                }
                 let since = envelope.since;
                 let Some(batch) = envelope.batch.take() else { return };
-                let rows = batch.num_rows();
-                let mut out = Output::default();
-                result = upsert.on_batch(InPort(port), batch, &mut out);
-                if let Some(m) = ctx.shared.metrics.node(node) {
-                    m.took(port, rows);
-                    m.add(Counts { input: rows as u64, ..out.counts });
-                }
-                for (OutPort(port), batch) in out.batches {
-                    let Some(output) = outputs.get_mut(port) else { continue };
-                    if let Some(m) = ctx.shared.metrics.node(node) {
-                        m.gave(port, batch.num_rows());
-                    }
-                    let mut session = output.activate();
-                    session.session_with_builder(&capability).give_container(&mut Envelope::new(batch, since));
-                }
-                if upsert.dirty_len() > 0 {
-                    dirty.entry(*capability.time()).or_insert_with(|| capability.retain(failed));
-                    *dirty_since = Some(dirty_since.map_or(since, |s| s.min(since)));
-                }
+                result = self.take(port, batch).map(|out| self.send(out, since, |_| Some(&capability)));
+                let failed = self.failed;
+                self.mark_dirty(*capability.time(), since, || capability.retain(failed));
             });
         }
+        self.inputs = inputs;
         result
+    }
+
+    fn take(&mut self, port: usize, batch: Batch) -> Result<Output> {
+        let rows = batch.num_rows();
+        let mut out = Output::default();
+        self.upsert.on_batch(InPort(port), batch, &mut out)?;
+        self.tally.took(port, rows);
+        self.tally.add(Counts { input: rows as u64, ..out.counts });
+        Ok(out)
+    }
+
+    /// The rows of this tick are not complete before what is dirty has been acknowledged.
+    fn mark_dirty(&mut self, time: u64, since: u64, capability: impl FnOnce() -> Capability<u64>) {
+        if self.upsert.dirty_len() > 0 {
+            self.dirty.entry(time).or_insert_with(capability);
+            self.dirty_since = Some(self.dirty_since.map_or(since, |s| s.min(since)));
+        }
     }
 
     fn pass_ticks(&mut self, frontiers: &[MutableAntichain<u64>]) -> Result<()> {
@@ -179,27 +199,87 @@ impl TableHost {
             let mut out = Output::default();
             if let Some(watermark) = passed.watermark {
                 self.upsert.on_watermark(watermark, &mut out)?;
-                if let Some(m) = self.ctx.shared.metrics.node(self.node) {
+                if let Some(m) = self.tally.shared() {
                     m.set_watermark(self.ctx.index, watermark);
                 }
             }
             self.upsert.on_tick(Tick(passed.tick), &mut out)?;
-            if let Some(m) = self.ctx.shared.metrics.node(self.node) {
-                m.add(out.counts);
+            self.tally.add(out.counts);
+            let now = self.ctx.now();
+            self.send(out, now, |port| passed.capabilities.get(port));
+            if let Some(boundary) = passed.boundary {
+                if boundary.last {
+                    self.last = Some(boundary);
+                } else {
+                    self.freeze(&boundary)?;
+                    self.move_behind(passed.tick);
+                }
+                for Stashed { input, batch, since, mut capabilities } in self.stash.take() {
+                    let out = self.take(input, batch)?;
+                    self.send(out, since, |port| capabilities.get(port));
+                    if let Some(failed) = capabilities.pop() {
+                        self.mark_dirty(*failed.time(), since, || failed);
+                    }
+                }
             }
-            self.send(out, |port| passed.capabilities.get(port));
         }
         Ok(())
     }
 
-    fn send<'c>(&mut self, out: Output, capability: impl Fn(usize) -> Option<&'c Capability<u64>>) {
-        let since = self.ctx.now();
-        for (OutPort(port), batch) in out.batches {
-            if let Some(m) = self.ctx.shared.metrics.node(self.node) {
-                m.gave(port, batch.num_rows());
+    /// Everything up to the boundary is in the state, and nothing beyond it.
+    fn freeze(&mut self, boundary: &Boundary) -> Result<()> {
+        let name = self.ctx.node_id(self.node);
+        let mut state = None;
+        if boundary.state
+            && let Some(layout) = self.upsert.layout()
+        {
+            let (upsert, whole) = (&mut self.upsert, boundary.whole.contains(&name));
+            state = Some((layout, self.ctx.frozen(|| upsert.snapshot(whole))?));
+        }
+        let mut counters = self.tally.counters(self.upsert.held());
+        counters.table.held = self.upsert.in_flight_len() as u64;
+        let report = Report {
+            place: name.clone(),
+            node: name,
+            watermarks: self.control.watermarks(&self.ctx),
+            counters,
+            state,
+            ..Report::default()
+        };
+        self.ctx.report(boundary.checkpoint, report);
+        Ok(())
+    }
+
+    /// What is not acknowledged at a boundary is a matter of the tick behind it.
+    fn move_behind(&mut self, boundary: u64) {
+        let behind = boundary + 1;
+        for capabilities in self.flight.iter_mut().map(|f| &mut f.capabilities).chain([&mut self.dirty]) {
+            let later = capabilities.split_off(&behind);
+            let moved = std::mem::replace(capabilities, later).pop_last().map(|(_, c)| c.delayed(&behind));
+            if let Some(moved) = moved {
+                capabilities.entry(behind).or_insert(moved);
             }
-            if let (Some(output), Some(capability)) = (self.outputs.get_mut(port), capability(port)) {
-                output.activate().session_with_builder(capability).give_container(&mut Envelope::new(batch, since));
+        }
+    }
+
+    /// The last checkpoint is told when nothing is on its way to the store any more.
+    fn finish_last(&mut self) -> Result<()> {
+        let waits = self.flight.is_some() || self.upsert.dirty_len() > 0;
+        match self.last.take_if(|_| !waits) {
+            Some(boundary) => self.freeze(&boundary),
+            None => Ok(()),
+        }
+    }
+
+    fn send<'c, C: CapabilityTrait<u64> + 'c>(
+        &mut self,
+        out: Output,
+        since: u64,
+        capability: impl Fn(usize) -> Option<&'c C>,
+    ) {
+        for (OutPort(port), batch) in out.batches {
+            if let Some(capability) = capability(port) {
+                self.outlets.give(port, batch, since, capability, &mut self.tally, true);
             }
         }
     }
@@ -225,9 +305,7 @@ impl TableHost {
             };
             let count = rows.rows.versions.len();
             flight.left = flight.left.saturating_sub(count);
-            if let Some(m) = self.ctx.shared.metrics.node(self.node) {
-                m.add_table(Counts { input: count as u64, ..Counts::default() });
-            }
+            self.tally.add_table(Counts { input: count as u64, ..Counts::default() });
             // A writer that is gone has said why.
             let _ = self.to_writer.send(rows.rows.clone());
             flight.rows = Some(rows);
@@ -262,14 +340,12 @@ impl TableHost {
         }
         let mut out = Output::default();
         self.upsert.on_outcomes(rows, outcomes, &mut out)?;
-        if let Some(m) = self.ctx.shared.metrics.node(self.node) {
-            m.add(out.counts);
-            m.add_table(counts);
-        }
+        self.tally.add(out.counts);
+        self.tally.add_table(counts);
         let now = self.ctx.now();
         self.ctx.shared.metrics.rows_took(now.saturating_sub(flight.since), count);
         let last = flight.capabilities.last_key_value().map(|(_, c)| c.clone());
-        self.send(out, |_| last.as_ref());
+        self.send(out, now, |_| last.as_ref());
         if flight.left > 0 {
             self.flight = Some(flight);
         } else if self.upsert.dirty_len() == 0 {
@@ -284,7 +360,7 @@ impl TableHost {
     }
 
     fn report(&self) {
-        if let Some(m) = self.ctx.shared.metrics.node(self.node) {
+        if let Some(m) = self.tally.shared() {
             let in_flight = self.flight.as_ref().and_then(|f| f.rows.as_ref()).map_or(0, |r| r.rows.versions.len());
             m.set_table_held(self.ctx.index, in_flight as u64);
             m.set_held(self.ctx.index, self.upsert.held());

@@ -150,7 +150,9 @@ fn graph(name: &str, fail_at: Option<&'static str>) -> Graph {
                 decimals_as_strings: false,
                 instance: 0,
                 instances: 1,
+                run: "r".into(),
                 generation: "g".into(),
+                checkpoint: 1,
             },
             routing: Routing::Local,
             before: None,
@@ -166,7 +168,7 @@ fn graph(name: &str, fail_at: Option<&'static str>) -> Graph {
     Graph {
         name: "p".into(),
         nodes: vec![source, count, counts, refused],
-        commit_every: std::time::Duration::from_secs(10),
+        checkpoint_every: std::time::Duration::from_secs(10),
     }
 }
 

@@ -27,7 +27,7 @@ struct Use<'a> {
     name: &'a str,
     span: Span,
     path: String,
-    role: Option<Role>,
+    role: Role,
 }
 
 /// Checks the names of a file; `profile` is the one asked for. Returns the profile in use.
@@ -219,14 +219,14 @@ fn uses(root: &Node) -> Vec<Use<'_>> {
                 && let Some(text) = name.text().filter(|_| !name.unresolved)
             {
                 let path = path::key(&path::key(section, &key.text), option);
-                uses.push(Use { name: text, span: name.span, path, role: Some(role) });
+                uses.push(Use { name: text, span: name.span, path, role });
             }
         }
     }
     if let Some(name) = root.get("checkpoint").and_then(|node| node.get("store"))
         && let Some(text) = name.text().filter(|_| !name.unresolved)
     {
-        uses.push(Use { name: text, span: name.span, path: "checkpoint.store".to_owned(), role: None });
+        uses.push(Use { name: text, span: name.span, path: "checkpoint.store".to_owned(), role: Role::Checkpoints });
     }
     uses
 }
@@ -261,7 +261,7 @@ fn bound(root: &Node, selected: Option<&str>, uses: &[Use<'_>], findings: &mut F
 
 fn roles(root: &Node, uses: &[Use<'_>], registry: &Registry, findings: &mut Findings) {
     for used in uses {
-        let Some(role) = used.role else { continue };
+        let role = used.role;
         for (profile, bindings) in profiles(root) {
             let Some([(connector, _)]) = bindings.get(used.name).map(Node::entries) else { continue };
             let Some(kind) = registry.kind(&connector.text) else { continue };
@@ -272,6 +272,7 @@ fn roles(root: &Node, uses: &[Use<'_>], registry: &Registry, findings: &mut Find
                 Role::Source => ("be read", "sources"),
                 Role::Sink => ("be written to", "sinks"),
                 Role::Table => ("store a table", "tables"),
+                Role::Checkpoints => ("keep checkpoints", "checkpoints"),
             };
             let kinds: Vec<&str> =
                 registry.kinds().iter().filter(|kind| kind.roles.contains(&role)).map(|kind| kind.name).collect();

@@ -11,6 +11,7 @@
 mod arena;
 mod bits;
 mod cells;
+pub mod checkpoint;
 mod column;
 pub mod content;
 mod gather;

@@ -76,7 +76,9 @@ pub(crate) fn capture(graph: &mut Graph, name: &str, at: PortRef, connector: Arc
         decimals_as_strings: false,
         instance: 0,
         instances: 1,
+        run: String::new(),
         generation: String::new(),
+        checkpoint: 1,
     };
     let kind = NodeKind::Sink(SinkNode {
         connector,

@@ -1,10 +1,9 @@
 //! What an upsert's state looks like: which changes of a pipeline can be restored into.
 //!
-//! Stamps decide between events, so what they mean must stay. A content hash is over all that its input sets, in the
-//! table's order: an input without `latest_by` must set the same columns in the same order, or an echo of an event that
-//! once lost could win. With `latest_by` the hash decides ties only: such an input may set more columns, but the
-//! column it is ordered by must stay, and so must the inputs that share a column. Whether nulls are values decides
-//! how stamps are read. What a column says of all this stands behind its type. Free to change: inputs and columns
+//! Stamps decide between events, so what they mean must stay: the column an input is ordered by, the inputs that share a
+//! column, whether nulls are values. An input may set more columns than before. A content hash is over all that its
+//! input sets, so an event that comes a second time, before such a change and after it, counts as another one then: it
+//! sets the same values again, and fires nothing twice. What a column says of all this stands behind its type. Free to change: inputs and columns
 //! added besides, the order of inputs, the status column, `forget_after`, and statuses: they have fired by name, and a new
 //! one fires for a key of before when an event next changes it.
 
@@ -40,13 +39,13 @@ fn rule(layout: &Layout, group: &Group, orders: &[Option<String>]) -> String {
         let order = match (input.latest_by, orders.get(at).cloned().flatten()) {
             (Some(_), Some(name)) => name,
             (Some(index), None) => format!("column {index}"),
-            (None, _) => layout.names(&input.sets()).join(", "),
+            (None, _) => "one input".to_owned(),
         };
         inputs.push(if input.write_nulls { format!("{order} with nulls") } else { order });
     }
     inputs.sort();
     match group.latest {
         true => format!(", the latest by {}", inputs.join(" or ")),
-        false => format!(", set with {}", inputs.join(" or ")),
+        false => format!(", set by {}", inputs.join(" or ")),
     }
 }

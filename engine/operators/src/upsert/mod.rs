@@ -79,6 +79,8 @@ pub struct Upsert {
     /// Keys that changed since they were last handed out.
     dirty: usize,
     in_flight: usize,
+    /// The keys that were handed out and not answered for.
+    flying: Vec<Slot>,
     /// The fired bits of a key that has nothing left to fire.
     all_fired: u32,
     blanks: Blanks,
@@ -102,6 +104,7 @@ impl Upsert {
             queue: VecDeque::new(),
             dirty: 0,
             in_flight: 0,
+            flying: Vec::new(),
             all_fired: (0..spec.statuses.len()).fold(0, |bits, i| bits | (1 << i)),
             blanks: Blanks::new(&layout),
             orders: Vec::new(),

@@ -40,6 +40,9 @@ pub(super) const EVENT_TIME_OF: &str = "__event_time:";
 /// The greatest arrival time of an input's events.
 pub(super) const ARRIVED_AT_OF: &str = "__arrived_at:";
 
+/// Keys that the store has not acknowledged: of the newest snapshot alone.
+pub(super) const UNWRITTEN: &str = "latest unwritten";
+
 /// Rows per batch of a snapshot: no column of text may reach 2 GiB.
 const BATCH: usize = 1 << 14;
 
@@ -50,8 +53,29 @@ impl Upsert {
         let columns = self.remembered_columns();
         let rows: Vec<RecordBatch> =
             slots.chunks(BATCH).map(|slots| self.remembered_rows(slots, &columns)).collect::<Result<_>>()?;
-        let tables = if rows.is_empty() { Vec::new() } else { vec![StateTable { name: ROWS.into(), rows }] };
+        let mut tables = if rows.is_empty() { Vec::new() } else { vec![StateTable { name: ROWS.into(), rows }] };
+        tables.extend(self.unwritten()?);
         Ok(if whole { Snapshot::whole(tables) } else { Snapshot::changes(tables) })
+    }
+    /// The keys whose rows the store has not acknowledged: hash and key columns. Whoever takes them back writes them.
+    fn unwritten(&self) -> Result<Option<StateTable>> {
+        let waiting = self.queue.iter().filter(|s| self.own.table.meta(**s).has(Meta::DIRTY));
+        let slots: Vec<Slot> = waiting.chain(&self.flying).copied().collect();
+        if slots.is_empty() {
+            return Ok(None);
+        }
+        let key = &self.layout.key;
+        let batch = |slots: &[Slot]| -> Result<RecordBatch> {
+            let keys = self.own.table.rows_of(key, slots)?;
+            let hashes = UInt64Array::from_iter_values(slots.iter().map(|s| self.own.table.meta(*s).hash));
+            let mut fields = vec![Arc::new(Field::new(HASH, DataType::UInt64, false))];
+            fields.extend(keys.schema_ref().fields().iter().cloned());
+            let mut columns: Vec<ArrayRef> = vec![Arc::new(hashes)];
+            columns.extend(keys.columns().iter().cloned());
+            Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+        };
+        let rows = slots.chunks(BATCH).map(batch).collect::<Result<_>>()?;
+        Ok(Some(StateTable { name: UNWRITTEN.into(), rows }))
     }
     /// The columns of the state with their fields in a snapshot.
     fn remembered_columns(&self) -> Vec<(usize, Field)> {

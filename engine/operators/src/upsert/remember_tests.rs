@@ -166,7 +166,7 @@ fn set_more(spec: &mut UpsertSpec, at: usize, name: &str, inputs: &[usize]) {
 fn a_layout_tells_what_a_changed_pipeline_can_take_back() {
     let stored = upsert(Kind::Owned).layout().unwrap();
     assert_eq!(stored.fixed["key"], "id string");
-    assert_eq!((stored.columns["a1"].as_str(), stored.columns.len()), ("bigint, set with a1, a2", 5));
+    assert_eq!((stored.columns["a1"].as_str(), stored.columns.len()), ("bigint, set by one input", 5));
     let differences = |kind, change: &dyn Fn(&mut UpsertSpec)| {
         with(kind, |s| change(s)).layout().unwrap().differences(&upsert(kind).layout().unwrap())
     };

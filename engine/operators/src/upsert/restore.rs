@@ -3,7 +3,7 @@
 //! A later row of a key replaces the earlier one entirely: what it does not have is null. Rows that are forgotten at the
 //! watermark restored are left out, for no snapshot says that a key went. Nothing is known of the store.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
@@ -17,7 +17,7 @@ use super::Upsert;
 use super::layout::Group;
 use super::merge::Merged;
 use super::remember::{
-    ARRIVED_AT_OF, EVENT_TIME, EVENT_TIME_OF, FIRED, HASH_OF, MIXED, ORDER_OF, ROWS, VERSION, listed, mixed_from,
+    ARRIVED_AT_OF, EVENT_TIME, EVENT_TIME_OF, FIRED, HASH_OF, MIXED, ORDER_OF, ROWS, UNWRITTEN, VERSION, listed, mixed_from,
 };
 use super::stamp::Stamp;
 
@@ -32,23 +32,47 @@ struct StoredStamps<'a> {
 impl Upsert {
     /// Takes the rows of all layers back, oldest first; those forgotten at `limit` are left out.
     pub(super) fn take_back(&mut self, tables: &[StateTable], limit: Option<i64>) -> Result<()> {
-        for table in tables {
+        let unwritten: Vec<&RecordBatch> =
+            tables.iter().filter(|t| t.name == UNWRITTEN).flat_map(|t| &t.rows).collect();
+        let mut kept = HashSet::new();
+        for keys in &unwritten {
+            kept.extend(column(keys, HASH, &DataType::UInt64)?.as_primitive::<UInt64Type>().values());
+        }
+        for table in tables.iter().filter(|t| t.name != UNWRITTEN) {
             if table.name != ROWS {
                 return Err(Error::bug(format!("the state of `{}` has a table `{}`", self.spec.id, table.name)));
             }
             for rows in &table.rows {
-                if let Some(rows) = self.not_forgotten(rows, limit)? {
+                if let Some(rows) = self.not_forgotten(rows, limit, &kept)? {
                     self.take_rows_back(&rows)?;
                 }
             }
         }
+        unwritten.into_iter().try_for_each(|keys| self.write_again(keys))
+    }
+    /// The store has not acknowledged these keys' rows: they are written (again).
+    fn write_again(&mut self, keys: &RecordBatch) -> Result<()> {
+        let hashes = column(keys, HASH, &DataType::UInt64)?.as_primitive::<UInt64Type>();
+        let key: Vec<usize> = (1..keys.num_columns()).collect();
+        for slot in self.own.table.find(keys, &key, hashes.values())?.into_iter().flatten() {
+            self.mark_dirty(slot);
+        }
         Ok(())
     }
-    fn not_forgotten(&self, rows: &RecordBatch, limit: Option<i64>) -> Result<Option<RecordBatch>> {
+    /// The rows that are not forgotten; a key with one of the hashes `kept` is not before its row is written.
+    fn not_forgotten(
+        &self,
+        rows: &RecordBatch,
+        limit: Option<i64>,
+        kept: &HashSet<u64>,
+    ) -> Result<Option<RecordBatch>> {
         let times = column(rows, EVENT_TIME, &TIMESTAMP)?.as_primitive::<TimestampMicrosecondType>();
+        let hashes = column(rows, HASH, &DataType::UInt64)?.as_primitive::<UInt64Type>();
         let Some(limit) = limit else { return Ok(Some(rows.clone())) };
-        let keep = |time: Option<i64>| Some(time.is_none_or(|t| !self.own.table.is_forgotten(t, limit)));
-        let kept: BooleanArray = times.iter().map(keep).collect();
+        let keep = |(time, hash): (Option<i64>, &u64)| {
+            Some(time.is_none_or(|t| !self.own.table.is_forgotten(t, limit)) || kept.contains(hash))
+        };
+        let kept: BooleanArray = times.iter().zip(hashes.values()).map(keep).collect();
         Ok(match kept.true_count() {
             0 => None,
             all if all == rows.num_rows() => Some(rows.clone()),

@@ -1,5 +1,7 @@
 //! Writing through: which rows the store must be given, and what its answers mean.
 
+use std::collections::HashSet;
+
 use arrow::array::Array;
 use millstream_core::format::Reason;
 use millstream_core::operator::Output;
@@ -65,12 +67,14 @@ impl Upsert {
         }
         self.dirty -= slots.len();
         self.in_flight += slots.len();
+        self.flying.extend_from_slice(&slots);
         let merged = self.merged_rows(&slots)?;
         let stamps = slots.iter().map(|s| self.stamps(*s)).collect::<Result<_>>()?;
         Ok(Some(DirtyRows { slots, rows: TableRows { rows: merged.rows, versions, stamps } }))
     }
     /// Gives rows back that did not get through: they are dirty again.
     pub fn retry(&mut self, rows: DirtyRows) {
+        self.landed(&rows);
         for slot in rows.slots {
             self.land(slot);
             self.mark_dirty(slot);
@@ -86,6 +90,7 @@ impl Upsert {
         if outcomes.len() != rows.slots.len() {
             return Err(Error::bug(format!("the store of `{}` answered for another number of rows", self.spec.id)));
         }
+        self.landed(&rows);
         let mut refusals = Vec::new();
         let mut stale: Vec<(Slot, StoredRow)> = Vec::new();
         for (row, (slot, outcome)) in rows.slots.iter().zip(outcomes).enumerate() {
@@ -116,6 +121,14 @@ impl Upsert {
             out.give(self.spec.failed, refusal::batch(&refusals)?);
         }
         Ok(())
+    }
+    fn landed(&mut self, rows: &DirtyRows) {
+        if self.flying.len() == rows.slots.len() {
+            self.flying.clear();
+        } else {
+            let landed: HashSet<Slot> = rows.slots.iter().copied().collect();
+            self.flying.retain(|s| !landed.contains(s));
+        }
     }
     /// A key is not in flight any more.
     fn land(&mut self, slot: Slot) {
