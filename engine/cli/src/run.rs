@@ -43,7 +43,7 @@ pub(crate) fn execute(args: &RunArgs) -> Result<(), Failure> {
             RunOptions { workers, checkpoints: Some(checkpoints), crash: crash::from_env(), ..RunOptions::default() };
         let ready = millstream_runtime::ready(graph, options).await?;
         let recovered = ready.recovered();
-        if let Some(done) = recovered.as_ref().filter(|r| r.complete && begin == Begin::Resume) {
+        if let Some(done) = recovered.as_ref().filter(|r| r.complete && !r.finished && begin == Begin::Resume) {
             complete(args, &loaded, done, &location);
             return Ok(());
         }

@@ -48,8 +48,12 @@ struct ClockHost {
     resume: BTreeMap<usize, BTreeMap<SplitId, SplitState>>,
     /// A boundary was announced, and not every worker has heard of it: its tick lasts.
     announced: bool,
+    /// Sources were told to stop.
+    stopped: bool,
     /// The last checkpoint was asked for.
     ending: bool,
+    /// Nothing waits for a tick any more.
+    closed: bool,
     ctx: Rc<WorkerContext>,
 }
 
@@ -79,7 +83,9 @@ pub(crate) fn host<'s>(scope: Scope<'s, u64>, ctx: &Rc<WorkerContext>) -> Contro
             handed_out: BTreeMap::new(),
             resume,
             announced: false,
+            stopped: false,
             ending: false,
+            closed: false,
             ctx,
         };
         clock.catch_up();
@@ -137,18 +143,21 @@ impl ClockHost {
         while let Ok(found) = self.discovered.try_recv() {
             messages.extend(self.hand_out(found));
         }
-        for command in lock(&self.ctx.shared.commands).iter() {
+        for command in lock(&self.ctx.shared.commands).drain(..) {
             match command {
-                Command::Stop => messages.push(Control::Stop),
-                Command::Advance(to) => messages.push(Control::Advance(*to)),
-                Command::Claimed(checkpoint) => messages.push(Control::Claimed(*checkpoint)),
+                Command::Stop => {
+                    self.stopped = true;
+                    messages.push(Control::Stop);
+                }
+                Command::Advance(to) => messages.push(Control::Advance(to)),
+                Command::Claimed(checkpoint) => messages.push(Control::Claimed(checkpoint)),
                 Command::Boundary(boundary) => {
                     self.announced = true;
                     self.ctx.seen.set(0);
                     self.ctx.shared.boundary_tick.store(now, Ordering::Relaxed);
-                    messages.push(Control::Boundary(boundary.clone()));
+                    messages.push(Control::Boundary(boundary));
                 }
-                Command::Close => {}
+                Command::Close => self.closed = true,
             }
         }
         let to_all = messages.into_iter().flat_map(|m| (0..self.ctx.peers).map(move |w| (w, m.clone())));
@@ -178,16 +187,11 @@ impl ClockHost {
     /// Moves on behind `tick`; gives up the capability when there is nothing left to do.
     fn pass(&mut self, tick: u64) {
         self.last = Some(tick);
-        let (mut stopped, mut closed) = (false, false);
-        for command in lock(&self.ctx.shared.commands).drain(..) {
-            stopped |= matches!(command, Command::Stop);
-            closed |= matches!(command, Command::Close);
-        }
-        if (stopped || self.ctx.ended.get()) && !self.ending {
+        if (self.stopped || self.ctx.ended.get()) && !self.ending {
             self.ending = true;
-            self.ctx.shared.request(Request::Last { complete: !stopped });
+            self.ctx.shared.request(Request::Last { complete: self.ctx.ended.get() });
         }
-        if closed {
+        if self.closed {
             self.capability = None;
         } else if let Some(capability) = &mut self.capability {
             capability.downgrade(&(tick + 1));

@@ -62,7 +62,8 @@ struct SinkHost {
     newest: Option<Capability<u64>>,
     /// Refused while the last process's checkpoint was finished, to leave at the first tick.
     refused_before: Vec<(Batch, Delivered)>,
-    boundary: Option<Boundary>,
+    /// With the watermarks at it: later ones are not covered.
+    boundary: Option<(Boundary, Vec<(String, i64)>)>,
     layout: Option<StateLayout>,
     sends_later: bool,
     cleaned: bool,
@@ -219,7 +220,7 @@ impl SinkHost {
     fn prepare(&mut self, boundary: Boundary) {
         let whole = boundary.whole.contains(&self.ctx.node_id(self.node));
         let _ = self.to_writer.send(ToWriter::Prepare { checkpoint: boundary.checkpoint, whole });
-        self.boundary = Some(boundary);
+        self.boundary = Some((boundary, self.control.watermarks(&self.ctx)));
         for Stashed { input, batch, since, mut capabilities } in self.stash.take() {
             if let Some(capability) = capabilities.pop() {
                 self.take(input, batch, since, capability);
@@ -302,7 +303,7 @@ impl SinkHost {
 
     /// Everything up to the boundary is safe.
     fn prepared(&mut self, checkpoint: u64, prepared: Prepared) -> Result<()> {
-        let Some(boundary) = self.boundary.take() else {
+        let Some((boundary, watermarks)) = self.boundary.take() else {
             return Err(Error::bug("a writer prepared a checkpoint it was not asked for"));
         };
         let state = match &self.layout {
@@ -316,7 +317,7 @@ impl SinkHost {
                 place: self.ctx.node_id(self.node),
                 node: self.ctx.node_id(self.node),
                 counters: self.tally.counters(held),
-                watermarks: self.control.watermarks(&self.ctx),
+                watermarks,
                 state,
                 staged: prepared.staged,
                 ..Report::default()
