@@ -82,6 +82,10 @@ fn collect(root: &Path, folder: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries {
         let path = entry.unwrap().path();
+        if path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.')) {
+            // What is staged, and what the engine notes for itself.
+            continue;
+        }
         if path.is_dir() {
             collect(root, &path, found);
         } else {

@@ -140,7 +140,8 @@ async fn finish(
             restored.places.remove(&node.id);
         }
     }
-    for gone in manifest.staged.keys().filter(|id| !found.committed && !graph.nodes.iter().any(|n| n.id == **id)) {
+    let gone = |id: &&String| !found.committed && !graph.nodes.iter().any(|n| n.id == **id);
+    if let Some(gone) = manifest.staged.keys().find(gone) {
         return Err(engine(Error::config(format!(
             "checkpoint {} covers rows of the sink `{gone}` that are not visible yet, and the sink is not in the pipeline \
              any more: run the pipeline as it was until it says that it goes on, then change it",

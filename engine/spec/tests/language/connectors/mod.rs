@@ -154,12 +154,12 @@ pub(crate) fn registry() -> Registry {
     Registry::new(vec![
         kind::<Generate>("generate", "Makes rows", &[Role::Source], true),
         ConnectorKind { parse: parse_file, ..kind::<FileOptions>("file", "Reads files", &[Role::Source], true) },
-        kind::<PathOptions>("directory", "Writes files", &[Role::Sink], true),
+        kind::<PathOptions>("directory", "Writes files", &[Role::Sink, Role::Checkpoints], true),
         kind::<PathOptions>("embedded", "A database file", &[Role::Table, Role::Sink], true),
         kind::<LogOptions>("log", "Writes log lines", &[Role::Sink], true),
         kind::<Kinesis>("kinesis", "Amazon Kinesis", &[Role::Source, Role::Sink], false),
         kind::<Dynamodb>("dynamodb", "Amazon DynamoDB", &[Role::Table], false),
-        kind::<S3>("s3", "Amazon S3", &[Role::Sink], false),
+        kind::<S3>("s3", "Amazon S3", &[Role::Sink, Role::Checkpoints], false),
         kind::<Sns>("sns", "Amazon SNS", &[Role::Sink], false),
         kind::<Sqs>("sqs", "Amazon SQS", &[Role::Sink], false),
     ])
