@@ -6,14 +6,14 @@ use async_trait::async_trait;
 use millstream_core::Result;
 use millstream_core::connector::{Connector, SourceOptions};
 use millstream_core::format::RecordFormat;
-use millstream_core::sink::{Sink, SinkOptions};
+use millstream_core::sink::{Commitment, Sink, SinkOptions};
 use millstream_core::source::SplitSource;
 use millstream_core::table::{TableSchema, TableStore};
 use millstream_local::clock;
 use millstream_local::memory::MemoryTable;
 
 use super::Stage;
-use super::capture::StageSink;
+use super::capture::{self, StageSink};
 use super::feed::FeedSource;
 
 #[derive(Debug)]
@@ -57,11 +57,15 @@ impl Connector for StageConnector {
         Ok(Box::new(source))
     }
     async fn sink(&self, options: &SinkOptions) -> Result<Box<dyn Sink>> {
-        Ok(Box::new(StageSink { stage: self.stage.clone(), id: options.id.clone() }))
+        Ok(Box::new(StageSink::new(self.stage.clone(), options)))
+    }
+    fn commitment(&self, options: &SinkOptions) -> Commitment {
+        capture::commitment(&self.stage, options)
     }
     async fn table(&self, schema: &TableSchema) -> Result<Arc<dyn TableStore>> {
-        let table = Arc::new(MemoryTable::new(schema, clock::system())?);
-        self.stage.lock().tables.insert(schema.name.clone(), table.clone());
-        Ok(table)
+        let fresh = MemoryTable::new(schema, clock::system())?;
+        // A table outlives the processes that write it.
+        let mut contents = self.stage.lock();
+        Ok(contents.tables.entry(schema.name.clone()).or_insert_with(|| Arc::new(fresh)).clone())
     }
 }

@@ -17,6 +17,8 @@ use super::Stage;
 #[derive(Debug, Default)]
 pub(super) struct Feed {
     pub(super) records: Vec<(Vec<u8>, EventTime)>,
+    /// How many of them can be read now.
+    pub(super) open: usize,
     pub(super) ended: bool,
 }
 
@@ -90,7 +92,9 @@ impl FeedReader {
     fn take(&mut self) -> Option<Result<Read>> {
         let contents = self.stage.lock();
         let feed = contents.feeds.get(&self.source)?;
-        let (record, arrived_at) = match feed.records.get(self.done as usize) {
+        let next = self.done as usize;
+        let (record, arrived_at) = match feed.records.get(next) {
+            Some(_) if next >= feed.open => return None,
             Some(record) => record.clone(),
             None => return feed.ended.then_some(Ok(Read::Finished)),
         };

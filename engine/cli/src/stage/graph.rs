@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use millstream_core::connector::Connector;
 use millstream_core::format::{Compression, RecordFormat};
 use millstream_core::refusal;
@@ -61,11 +62,28 @@ pub(crate) fn capture(graph: &mut Graph, name: &str, at: PortRef, connector: Arc
     if let NodeKind::Source(source) = &mut from.kind {
         source.raw_is_read |= at.port == source_port::RAW;
     }
-    let options = SinkOptions {
-        id: id.clone(),
-        pipeline: graph.name.clone(),
-        schema: port.schema,
-        key: port.key,
+    let options = sink_options(id.clone(), graph.name.clone(), port.schema, port.key);
+    let kind = NodeKind::Sink(SinkNode {
+        connector,
+        options,
+        // In one place, so that a later row of a key comes later.
+        routing: Routing::Single,
+        before: None,
+        delivery: Delivery::default(),
+        has_failed_port: false,
+    });
+    let ports = vec![Port { name: "failed".into(), schema: refusal::schema(), key: Vec::new() }];
+    graph.nodes.push(Node { id: id.clone(), kind, inputs: vec![at], ports, sources });
+    Some(id)
+}
+
+/// The options of a sink that only keeps rows.
+pub(super) fn sink_options(id: String, pipeline: String, schema: SchemaRef, key: Vec<String>) -> SinkOptions {
+    SinkOptions {
+        id,
+        pipeline,
+        schema,
+        key,
         format: RecordFormat::Json,
         compression: Compression::None,
         path: None,
@@ -79,19 +97,7 @@ pub(crate) fn capture(graph: &mut Graph, name: &str, at: PortRef, connector: Arc
         run: String::new(),
         generation: String::new(),
         checkpoint: 1,
-    };
-    let kind = NodeKind::Sink(SinkNode {
-        connector,
-        options,
-        // In one place, so that a later row of a key comes later.
-        routing: Routing::Single,
-        before: None,
-        delivery: Delivery::default(),
-        has_failed_port: false,
-    });
-    let ports = vec![Port { name: "failed".into(), schema: refusal::schema(), key: Vec::new() }];
-    graph.nodes.push(Node { id: id.clone(), kind, inputs: vec![at], ports, sources });
-    Some(id)
+    }
 }
 
 /// Leaves out every node that `wanted` does not need; gives where it is now.

@@ -8,6 +8,7 @@
 //! Invariants:
 //! 1. Nothing outside is written, whatever the pipeline binds.
 //! 2. A fault that was ordered at a binding is used up by exactly one call there.
+//! 3. The stage outlives the processes that play on it: it is what is outside of them.
 
 mod capture;
 mod connector;
@@ -28,13 +29,14 @@ use tokio::sync::Notify;
 pub(crate) use feed::{csv_field, csv_header};
 pub(crate) use graph::{Names, capture, prune};
 
+use capture::Captures;
 use connector::StageConnector;
 use feed::Feed;
 
 #[derive(Default)]
 struct Contents {
     feeds: BTreeMap<String, Feed>,
-    captured: BTreeMap<String, Vec<RecordBatch>>,
+    captures: Captures,
     tables: BTreeMap<String, Arc<MemoryTable>>,
     faults: BTreeMap<String, Faults>,
 }
@@ -44,6 +46,8 @@ struct Contents {
 pub(crate) struct Stage {
     contents: Arc<Mutex<Contents>>,
     changed: Arc<Notify>,
+    /// Whether captures show what checkpoints cover, or whatever was written.
+    stages_captures: bool,
 }
 
 impl std::fmt::Debug for Stage {
@@ -53,13 +57,32 @@ impl std::fmt::Debug for Stage {
 }
 
 impl Stage {
+    /// A stage for runs with checkpoints, on which captured rows appear with the checkpoint that covers them, once.
+    pub(crate) fn of_test() -> Self {
+        Self { stages_captures: true, ..Self::default() }
+    }
     fn lock(&self) -> MutexGuard<'_, Contents> {
         // Whole at every step, also where a panic left the lock.
         self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
     /// Gives a source a record.
     pub(crate) fn push(&self, source: &str, record: Vec<u8>, arrived_at: EventTime) {
-        self.lock().feeds.entry(source.to_owned()).or_default().records.push((record, arrived_at));
+        let mut contents = self.lock();
+        let feed = contents.feeds.entry(source.to_owned()).or_default();
+        feed.records.push((record, arrived_at));
+        feed.open = feed.records.len();
+        drop(contents);
+        self.changed.notify_waiters();
+    }
+    /// Keeps all records back, for a process that goes on from a checkpoint.
+    pub(crate) fn hold_back(&self) {
+        self.lock().feeds.values_mut().for_each(|feed| feed.open = 0);
+    }
+    /// Gives a source its first `records` records, where they were kept back.
+    pub(crate) fn give_again(&self, source: &str, records: u64) {
+        if let Some(feed) = self.lock().feeds.get_mut(source) {
+            feed.open = feed.open.max(records as usize);
+        }
         self.changed.notify_waiters();
     }
     /// Ends all sources.
@@ -78,11 +101,11 @@ impl Stage {
     }
     /// The rows a capture has taken so far, in order.
     pub(crate) fn captured(&self, id: &str) -> Vec<RecordBatch> {
-        self.lock().captured.get(id).cloned().unwrap_or_default()
+        self.lock().captures.captured.get(id).cloned().unwrap_or_default()
     }
     /// How many those are.
     pub(crate) fn rows_captured(&self, id: &str) -> usize {
-        self.lock().captured.get(id).map_or(0, |batches| batches.iter().map(RecordBatch::num_rows).sum())
+        self.lock().captures.captured.get(id).map_or(0, |batches| batches.iter().map(RecordBatch::num_rows).sum())
     }
     /// A table of the pipeline that was opened.
     pub(crate) fn table(&self, id: &str) -> Option<Arc<MemoryTable>> {

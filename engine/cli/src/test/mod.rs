@@ -2,11 +2,17 @@
 //!
 //! ```text
 //! steps --runner--> stage (real operators, connectors in memory) --expect--> differences --report--> terminal
+//!           |
+//!           +-- crash, restart: the process ends, another goes on from the same checkpoints on the same stage
 //! ```
 
+mod crash;
 mod expect;
+mod process;
+mod record;
 mod report;
 mod runner;
+mod scene;
 mod value;
 
 use std::path::Path;

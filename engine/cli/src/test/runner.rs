@@ -1,154 +1,84 @@
 //! Plays the steps of a test, each only after everything the one before it led to.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use millstream_core::format::RecordFormat;
 use millstream_core::schema::SourceSchema;
-use millstream_core::source::{Position, RawRecord, RawRecords};
 use millstream_core::time::EventTime;
-use millstream_formats::decoder;
 use millstream_local::fault::Fault;
 use millstream_plan::Bind as _;
 use millstream_plan::Profile;
-use millstream_runtime::clock::Clock;
-use millstream_runtime::graph::{Graph, NodeKind};
-use millstream_runtime::run::{Handle, Running};
-use millstream_runtime::{RunOptions, start};
 use millstream_spec::model::{Pipeline, Step, Test};
 use millstream_spec::{Span, Spanned};
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Problem;
-use super::expect::{self, Expected};
+use super::expect;
+use super::process::{Machine, Process};
+use super::record::{encode, event_time};
+use super::scene::Scene;
 use crate::ledger;
-use crate::load;
-use crate::stage::{Names, OnStage, Stage, capture, csv_field};
+use crate::stage::Stage;
 
 /// Time between two looks at whether a step is done.
 const LOOK: Duration = Duration::from_millis(1);
 /// A step that takes longer than this never ends.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// 2024-01-01T00:00:00Z: the wall clock of every test begins here, so that nothing that fires by the minute does so by
-/// chance.
-const BEGIN: u64 = 1_704_067_200_000_000;
-/// Pauses between attempts in a test: services that fail on order need no rest.
-const BACKOFF: Duration = Duration::from_millis(1);
-const MAX_BACKOFF: Duration = Duration::from_millis(10);
-/// How long a test tries before it gives up, whatever the file says: more than 100 faults in a row.
-const GIVE_UP_AFTER: Duration = Duration::from_secs(1);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Real time, moved to [`BEGIN`].
+/// Something a test has given to the process that runs.
 #[derive(Debug)]
-struct TestClock(Instant);
-
-impl Clock for TestClock {
-    fn micros(&self) -> u64 {
-        BEGIN + self.0.elapsed().as_micros() as u64
-    }
+pub(super) enum Given {
+    /// Records of a source: all of its records up to this many.
+    Records(String, u64),
+    /// A watermark.
+    Watermark(EventTime),
 }
 
 /// A test on its way.
-struct Player<'a> {
-    pipeline: &'a Pipeline,
-    profile: &'a Profile<'a>,
-    stage: Stage,
-    handle: Handle,
+pub(super) struct Player<'a> {
+    pub(super) scene: Scene<'a>,
+    pub(super) machine: Machine,
+    /// `None` where none could be started.
+    pub(super) process: Option<Process>,
+    pub(super) workers: usize,
     /// When the newest record arrived, for records without a time.
     now: EventTime,
+    /// Everything so far, in order.
+    pub(super) given: Vec<Given>,
+    /// How many records each source was given.
+    records: BTreeMap<String, u64>,
 }
 
 /// Runs a test; says everything that is not as it says.
 pub(super) async fn run(pipeline: &Pipeline, profile: &Profile<'_>, test: &Test, workers: usize) -> Vec<Problem> {
-    if let Some(problem) = test.steps.iter().find_map(needs_checkpoints) {
-        return vec![problem];
-    }
-    let stage = Stage::default();
-    let bind = OnStage { profile, stage: &stage, real_sources: false };
-    let Some(mut graph) = load::plan(pipeline, &bind, true).graph else {
-        return vec![Problem::new(test.name.span, "the pipeline cannot be planned for a test")];
-    };
-    hurry(&mut graph);
-    let expected = match watch(&mut graph, test, pipeline, &stage) {
-        Ok(expected) => expected,
+    let scene = Scene { pipeline, profile, test, stage: Stage::of_test() };
+    let (graph, expected) = match scene.set() {
+        Ok(set) => set,
         Err(problems) => return problems,
     };
-    let options = RunOptions { workers, clock: Arc::new(TestClock(Instant::now())), ..RunOptions::default() };
-    let running = match start(graph, options).await {
-        Ok(running) => running,
+    let machine = Machine::default();
+    let process = match machine.start(graph, workers).await {
+        Ok(process) => process,
         Err(e) => return vec![Problem::new(test.name.span, format!("the pipeline does not start: {e}"))],
     };
-    let handle = running.handle();
-    let mut player = Player { pipeline, profile, stage, handle, now: EventTime(0) };
+    let (given, records) = (Vec::new(), BTreeMap::new());
+    let mut player = Player { scene, machine, process: Some(process), workers, now: EventTime(0), given, records };
     let mut problems = player.play(test).await;
     // With watermarks a test says how far time has come; without, everything ends, as files do.
     let timed = test.steps.iter().any(|s| matches!(s.value, Step::Watermark(_)));
     if timed && problems.is_empty() {
-        problems = expect::compare(pipeline, &player.stage, &expected).await;
+        problems.extend(player.checkpoint(test.name.span).await);
+        if problems.is_empty() {
+            problems = expect::compare(pipeline, &player.scene.stage, &expected).await;
+        }
     }
-    problems.extend(player.finish(running, test.name.span).await);
+    problems.extend(player.finish(test.name.span).await);
     if !timed && problems.is_empty() {
-        problems = expect::compare(pipeline, &player.stage, &expected).await;
+        problems = expect::compare(pipeline, &player.scene.stage, &expected).await;
     }
     problems
-}
-
-/// Steps that only checkpoints make possible.
-fn needs_checkpoints(step: &Spanned<Step>) -> Option<Problem> {
-    let name = match &step.value {
-        Step::Crash(_) => "crash",
-        Step::Restart { .. } => "restart",
-        _ => return None,
-    };
-    let mut problem =
-        Problem::new(step.span, format!("`{name}` needs checkpoints, which this build does not have yet"));
-    problem.help = Some(format!("without the step `{name}` the rest of the test can run"));
-    Some(problem)
-}
-
-/// Lets nodes try again quickly.
-fn hurry(graph: &mut Graph) {
-    for node in &mut graph.nodes {
-        let delivery = match &mut node.kind {
-            NodeKind::Upsert(u) => &mut u.delivery,
-            NodeKind::Sink(s) => &mut s.delivery,
-            _ => continue,
-        };
-        (delivery.backoff, delivery.max_backoff, delivery.give_up_after) = (BACKOFF, MAX_BACKOFF, GIVE_UP_AFTER);
-    }
-}
-
-/// Captures every port the test expects something of.
-fn watch(graph: &mut Graph, test: &Test, pipeline: &Pipeline, stage: &Stage) -> Result<Vec<Expected>, Vec<Problem>> {
-    let names = Names::of(graph);
-    let mut all = Vec::new();
-    let mut problems = Vec::new();
-    for (name, rows) in &test.expect {
-        let mut expected = Expected::new(name.clone(), rows.clone());
-        if pipeline.tables.iter().any(|(id, _)| id.value == name.value) {
-            expected.table = Some(name.value.clone());
-            all.push(expected);
-            continue;
-        }
-        let ports = names.matching(&name.value);
-        if ports.is_empty() && !name.value.contains('*') {
-            let mut problem = Problem::new(name.span, format!("no stream named `{}`", name.value));
-            let near = millstream_spec::suggest::nearest(&name.value, names.all());
-            problem.help = near.map(|near| format!("did you mean `{near}`?"));
-            problems.push(problem);
-            continue;
-        }
-        for (port, at) in ports {
-            let found = graph.nodes.get(at.node).and_then(|n| n.ports.get(at.port)).cloned();
-            let id = capture(graph, &port, at, stage.capturing());
-            if let (Some(found), Some(id)) = (found, id) {
-                expected.add_port(id, found);
-            }
-        }
-        all.push(expected);
-    }
-    if problems.is_empty() { Ok(all) } else { Err(problems) }
 }
 
 impl Player<'_> {
@@ -173,25 +103,26 @@ impl Player<'_> {
                     return Some(Problem::new(step.span, format!("`{text}` is not a time")));
                 };
                 self.now = self.now.max(time);
-                self.handle.advance(time);
-                self.settle(step.span).await
+                self.given.push(Given::Watermark(time));
+                self.advance(time, step.span).await
             }
             Step::Fault { at, kind, times } => match kind.value.parse::<Fault>() {
                 Ok(fault) => {
-                    self.stage.fail(&at.value, fault, *times);
+                    self.scene.stage.fail(&at.value, fault, *times);
                     None
                 }
                 Err(message) => Some(Problem::new(kind.span, message)),
             },
-            Step::Crash(_) | Step::Restart { .. } => needs_checkpoints(step),
+            Step::Crash(when) => self.crash(when, step.span).await,
+            Step::Restart { workers } => self.restart(*workers, step.span).await,
         }
     }
 
     async fn record(&mut self, source: &str, value: &Value, span: Span) -> Option<Problem> {
-        let Some((_, declared)) = self.pipeline.sources.iter().find(|(id, _)| id.value == source) else {
+        let Some((_, declared)) = self.scene.pipeline.sources.iter().find(|(id, _)| id.value == source) else {
             return Some(Problem::new(span, format!("no source named `{source}`")));
         };
-        let bound = self.profile.bind(&declared.read.value).and_then(|b| b.connector);
+        let bound = self.scene.profile.bind(&declared.read.value).and_then(|b| b.connector);
         let format = match bound.map(|c| c.record_format()) {
             Some(RecordFormat::Csv) => RecordFormat::Csv,
             _ => RecordFormat::Json,
@@ -204,13 +135,17 @@ impl Player<'_> {
             let bytes = encode(record, format, &declared.schema);
             let column = declared.event_time.as_ref().map(|e| e.column.value.as_str());
             let arrived = self.arrival(&bytes, format, &declared.schema, column);
-            let before = self.read(source);
-            self.stage.push(source, bytes, arrived);
-            let read = self.until(span, |p| p.read(source) > before, "the record was never read").await;
+            self.scene.stage.push(source, bytes, arrived);
+            let count = self.records.entry(source.to_owned()).or_default();
+            *count += 1;
+            let count = *count;
+            let read = self.until_read(source, count, span).await;
             if read.is_some() {
                 return read;
             }
         }
+        let count = self.records.get(source).copied().unwrap_or_default();
+        self.given.push(Given::Records(source.to_owned(), count));
         self.settle(span).await
     }
 
@@ -229,29 +164,48 @@ impl Player<'_> {
         self.now
     }
 
-    fn read(&self, source: &str) -> u64 {
-        let snapshot = self.handle.snapshot();
+    /// How many records of a source were read by this process and those before it, as far as their checkpoints count.
+    pub(super) fn read(&self, source: &str) -> u64 {
+        let Some(process) = &self.process else { return 0 };
+        let snapshot = process.handle.snapshot();
         snapshot.nodes.iter().find(|n| n.id == source).map_or(0, |n| n.counts.input)
     }
 
+    /// Waits until a source has read so many records.
+    pub(super) async fn until_read(&mut self, source: &str, count: u64, span: Span) -> Option<Problem> {
+        self.until(span, |p| p.read(source) >= count, "the record was never read").await
+    }
+
+    /// Moves all watermarks.
+    pub(super) async fn advance(&mut self, to: EventTime, span: Span) -> Option<Problem> {
+        if let Some(process) = &self.process {
+            process.handle.advance(to);
+        }
+        self.settle(span).await
+    }
+
     /// Waits until every source has its split.
-    async fn ready(&mut self, span: Span) -> Option<Problem> {
-        let all = |p: &Self| p.handle.snapshot().nodes.iter().filter(|n| n.kind == "source").all(|n| n.splits > 0);
+    pub(super) async fn ready(&mut self, span: Span) -> Option<Problem> {
+        let all = |p: &Self| {
+            let nodes = p.process.as_ref().map(|p| p.handle.snapshot().nodes).unwrap_or_default();
+            nodes.iter().filter(|n| n.kind == "source").all(|n| n.splits > 0)
+        };
         let problem = self.until(span, all, "the sources do not start").await;
         if problem.is_some() { problem } else { self.settle(span).await }
     }
 
     /// Waits until nothing that was given so far is in flight.
-    async fn settle(&mut self, span: Span) -> Option<Problem> {
+    pub(super) async fn settle(&mut self, span: Span) -> Option<Problem> {
         // A command takes effect at the next tick, and what it leads to may be told at the one behind that.
-        let tick = self.handle.current_tick() + 2;
-        self.until(span, |p| p.handle.completed_tick() >= tick, "the step never ends: rows are still in flight").await
+        let tick = self.process.as_ref().map_or(0, |p| p.handle.current_tick() + 2);
+        let settled = |p: &Self| p.process.as_ref().is_some_and(|p| p.handle.completed_tick() >= tick);
+        self.until(span, settled, "the step never ends: rows are still in flight").await
     }
 
     async fn until(&mut self, span: Span, done: impl Fn(&Self) -> bool, otherwise: &str) -> Option<Problem> {
         let began = Instant::now();
         while !done(self) {
-            if self.handle.has_failed() {
+            if self.process.as_ref().is_none_or(|p| p.handle.has_failed()) {
                 // What failed is told at the end.
                 return Some(Problem::new(span, "the pipeline fails at this step"));
             }
@@ -263,57 +217,35 @@ impl Player<'_> {
         None
     }
 
-    /// Ends all sources: their watermarks are then complete.
-    fn end(&self) {
-        self.stage.end(self.pipeline.sources.iter().map(|(id, _)| id.value.clone()));
+    /// Takes a checkpoint, and waits until what it covers is visible.
+    pub(super) async fn checkpoint(&self, span: Span) -> Option<Problem> {
+        let process = self.process.as_ref()?;
+        let failed = async {
+            while !process.handle.has_failed() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::select! {
+            taken = process.handle.checkpoint() => match taken {
+                Some(_) => None,
+                None => Some(Problem::new(span, "the pipeline ends before its checkpoint is taken")),
+            },
+            () = failed => Some(Problem::new(span, "the pipeline fails at this checkpoint")),
+            () = tokio::time::sleep(PATIENCE) => Some(Problem::new(span, "the checkpoint never ends")),
+        }
     }
 
-    /// Ends the run, and accounts for every row.
-    async fn finish(&self, running: Running, span: Span) -> Vec<Problem> {
-        self.end();
-        let wait = tokio::time::timeout(PATIENCE, running.wait());
-        match wait.await {
-            Err(_) => vec![Problem::new(span, "the pipeline does not end when its sources do")],
-            Ok(Err(e)) => vec![Problem::new(span, format!("the pipeline failed: {e}"))],
-            Ok(Ok(snapshot)) => match ledger::verdict(&snapshot) {
+    /// Ends all sources, whose watermarks are then complete, and with them the run; accounts for every row.
+    async fn finish(&mut self, span: Span) -> Vec<Problem> {
+        self.scene.stage.end(self.scene.pipeline.sources.iter().map(|(id, _)| id.value.clone()));
+        let Some(process) = self.process.take() else { return Vec::new() };
+        match process.ended().await {
+            None => vec![Problem::new(span, "the pipeline does not end when its sources do")],
+            Some(Err(e)) => vec![Problem::new(span, format!("the pipeline failed: {e}"))],
+            Some(Ok(snapshot)) => match ledger::verdict(&snapshot) {
                 Ok(_) => Vec::new(),
                 Err(wrong) => vec![Problem::new(span, format!("the ledger does not add up: {}", wrong.join("; ")))],
             },
         }
-    }
-}
-
-/// The event time of a record, where it can be decoded.
-fn event_time(bytes: &[u8], format: RecordFormat, schema: &SourceSchema, column: &str) -> Option<EventTime> {
-    use arrow::array::AsArray as _;
-    use arrow::datatypes::TimestampMicrosecondType;
-    let record =
-        RawRecord { start: 0, len: bytes.len() as u32, position: Position::Offset(0), arrived_at: EventTime(0) };
-    let header = (format == RecordFormat::Csv).then(|| crate::stage::csv_header(schema));
-    let raw = RawRecords { buffer: bytes.to_vec().into(), records: vec![record], header };
-    let decoded = decoder(format, Arc::new(schema.clone())).ok()?.decode(&raw).ok()?;
-    let times = decoded.rows.column_by_name(column)?.as_primitive_opt::<TimestampMicrosecondType>()?.clone();
-    times.iter().next().flatten().map(EventTime)
-}
-
-/// The bytes of a record: a text as it is, a map in the source's format.
-fn encode(record: &Value, format: RecordFormat, schema: &SourceSchema) -> Vec<u8> {
-    match (record, format) {
-        (Value::String(text), _) => text.clone().into_bytes(),
-        (Value::Object(_), RecordFormat::Csv) => {
-            let field = |path: &Vec<String>| {
-                let pointer: String =
-                    path.iter().map(|p| format!("/{}", p.replace('~', "~0").replace('/', "~1"))).collect();
-                // A record may be written with its path as one key, as the header has it.
-                let value = record.pointer(&pointer).or_else(|| record.get(path.join(".")));
-                match value {
-                    None | Some(Value::Null) => String::new(),
-                    Some(Value::String(text)) => csv_field(text),
-                    Some(other) => csv_field(&other.to_string()),
-                }
-            };
-            schema.columns.iter().map(|c| field(&c.path)).collect::<Vec<_>>().join(",").into_bytes()
-        }
-        (other, _) => other.to_string().into_bytes(),
     }
 }
