@@ -11,7 +11,7 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, UInt64Type};
 use millstream_core::batch::{Origin, hidden_fields};
 use millstream_core::key::{hash_rows, worker_of};
 use millstream_core::operator::{InPort, Operator, Output, Predicate};
-use millstream_core::snapshot::{HASH, Layer, Snapshot, StateTable};
+use millstream_core::snapshot::{HASH, LATEST, Layer, Snapshot, StateTable};
 use millstream_core::{Batch, Error, ErrorKind, Result, Watermark};
 
 /// A batch of `id: string, n: bigint?` from split `s0`: id, n, event time; arrived at the same time, positions 0, 1, ..
@@ -87,10 +87,12 @@ pub(crate) fn owned_by(tables: &[StateTable], worker: usize, workers: usize) -> 
     tables.iter().map(|t| StateTable { name: t.name.clone(), rows: t.rows.iter().map(owned).collect() }).collect()
 }
 
-/// The tables of the layers that a restart needs: from the last whole one on.
+/// The tables of the layers that a restart needs: from the last whole one on, those named [`LATEST`] of the newest alone.
 pub(crate) fn needed(layers: &[Snapshot]) -> Vec<StateTable> {
     let from = layers.iter().rposition(|l| l.layer == Layer::Whole).unwrap_or(0);
-    layers[from..].iter().flat_map(|l| l.tables.clone()).collect()
+    let tables = layers.iter().enumerate().skip(from).flat_map(|(at, l)| l.tables.iter().map(move |t| (at, t)));
+    let counts = |(at, t): &(usize, &StateTable)| !t.name.starts_with(LATEST) || at + 1 == layers.len();
+    tables.filter(counts).map(|(_, t)| t.clone()).collect()
 }
 
 /// Per worker, the rows of a batch that it owns by the key in these columns.

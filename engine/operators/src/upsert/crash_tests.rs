@@ -1,5 +1,5 @@
-//! An upsert that is killed and restored into other workers makes the same rows, and fires the same transitions, as
-//! one that lives on.
+//! An upsert that is killed and restored into other workers makes the same rows, fires the same transitions and has the
+//! same keys left to write as one that lives on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -58,6 +58,17 @@ pub(super) fn memory(upserts: &[&Upsert]) -> BTreeMap<String, Memory> {
     all
 }
 
+/// The keys that the store has not acknowledged.
+pub(super) fn unwritten(upserts: &[&Upsert]) -> BTreeSet<String> {
+    let mut keys = BTreeSet::new();
+    for table in upserts.iter().map(|u| &u.own.table) {
+        let waits = |slot: &Slot| table.meta(*slot).has(Meta::DIRTY) || table.meta(*slot).has(Meta::IN_FLIGHT);
+        let slots: Vec<Slot> = table.slots_of_groups(0..KEY_GROUPS).filter(waits).collect();
+        keys.extend(rows_of(&table.rows_of(&[0], &slots).unwrap()).into_keys());
+    }
+    keys
+}
+
 proptest! {
     #[test]
     fn crashes_change_no_row_and_no_transition(
@@ -91,5 +102,6 @@ proptest! {
         };
         let (steady, workers) = survive(&steps, &[0], new, settle, seen);
         prop_assert_eq!(memory(&workers.iter().collect::<Vec<_>>()), memory(&[&steady]));
+        prop_assert_eq!(unwritten(&workers.iter().collect::<Vec<_>>()), unwritten(&[&steady]));
     }
 }

@@ -21,14 +21,18 @@
 //! Later writes are sent as the row's version, or one above the stored row's, whichever is greater.
 //!
 //! A snapshot has the own rows that changed since the last one, with their stamps, versions and fired statuses: what
-//! replaying the events would make again, no more. Not in it, on purpose:
+//! replaying the events would make again. A checkpoint does not wait for the store, so it also lists the keys that are
+//! dirty or in flight at the freeze, all of them: they are dirty after a restart, and are not forgotten before they were
+//! written. Only the list of the newest checkpoint counts. Not in it, on purpose:
 //!
 //! - *What is known of the store.* After a restart the first write of a key is sent as version 1 again, and the store's
 //!   answer brings back what it has beyond our own. That is also right where the store went on after the snapshot.
-//! - *What is to be written or in flight.* A checkpoint waits for the answers to everything before its boundary, so once
-//!   it counts, every row in it was written, found to be in the store already, or given out by the failed port. A row
-//!   that was refused or given up is done with: it is not tried again until an event changes it.
-//! - *Which keys went.* Rows forgotten at the watermark restored are not taken back.
+//! - *Which of the listed keys flew, and in which order they waited.* Whether the store got a row that flew is not known:
+//!   it is written again, and where the store has it already, its answer says so.
+//! - *What was answered for.* Every row whose key is not listed was written, found to be in the store already, or given
+//!   out by the failed port. A row that was refused or given up is done with: it is not tried again until an event
+//!   changes it.
+//! - *Which keys went.* Rows forgotten at the watermark restored are not taken back, but for those listed.
 
 mod compatible;
 mod events;

@@ -1,11 +1,17 @@
-//! What an upsert remembers, as rows of a snapshot.
+//! What an upsert remembers, as the tables of a snapshot.
 //!
 //! ```text
-//! __hash __version __event_time __fired:[..] (__mixed) | table's columns | per group: __hash:[..] (__order:[..])
-//!                                                                        | per input: __event_time:0:[..] __arrived_at:0:[..]
+//! rows: __hash __version __event_time __fired:[..] (__mixed) | table's columns | per group: __hash:[..] (__order:[..])
+//!                                                            | per input: __event_time:0:[..] __arrived_at:0:[..]
+//!
+//! latest unwritten: __hash | key columns
 //! ```
 //!
-//! Columns are restored by name, for a changed pipeline has other places for them. Where a name must tell more it is
+//! The second table has the keys that the store had not acknowledged at the freeze, dirty or in flight, each once. It is
+//! there where there are any, whether or not their rows changed since the last snapshot, and says nothing once there is
+//! a newer checkpoint, even one without such a table.
+//!
+//! Columns of the first are restored by name, for a changed pipeline has other places for them. Where a name must tell more it is
 //! followed by a JSON list: of the columns that a stamp or an input is about, of the statuses that the bits of
 //! `__fired` mean. The status column is a function of the others and is left out.
 
@@ -21,7 +27,7 @@ use millstream_state::{Meta, Slot};
 use super::Upsert;
 use super::stamp::{Stamp, from_json, to_json};
 
-/// The table of an upsert's snapshot.
+/// The rows: all of them, or those that changed.
 pub(super) const ROWS: &str = "rows";
 /// How many distinct events changed the row.
 pub(super) const VERSION: &str = "__version";
@@ -40,14 +46,15 @@ pub(super) const EVENT_TIME_OF: &str = "__event_time:";
 /// The greatest arrival time of an input's events.
 pub(super) const ARRIVED_AT_OF: &str = "__arrived_at:";
 
-/// Keys that the store has not acknowledged: of the newest snapshot alone.
+/// Keys that the store has not acknowledged; those of the newest checkpoint replace those of earlier ones, for the name
+/// begins with [`LATEST`](millstream_core::snapshot::LATEST).
 pub(super) const UNWRITTEN: &str = "latest unwritten";
 
 /// Rows per batch of a snapshot: no column of text may reach 2 GiB.
 const BATCH: usize = 1 << 14;
 
 impl Upsert {
-    /// All rows, or those that changed since the last snapshot.
+    /// All rows, or those that changed since the last snapshot; in any case all keys that are to be written.
     pub(super) fn remember(&mut self, whole: bool) -> Result<Snapshot> {
         let slots = self.own.table.take_changed(whole);
         let columns = self.remembered_columns();

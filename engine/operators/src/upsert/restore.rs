@@ -1,7 +1,10 @@
 //! Rows of snapshots taken back into an upsert whose pipeline may have changed since.
 //!
 //! A later row of a key replaces the earlier one entirely: what it does not have is null. Rows that are forgotten at the
-//! watermark restored are left out, for no snapshot says that a key went. Nothing is known of the store.
+//! watermark restored are left out, for no snapshot says that a key went, unless their keys are still to be written. All
+//! that is known of the store is which keys it had not acknowledged at the newest checkpoint: these are dirty, and are
+//! written as if for the first time. Whoever restores leaves the lists of earlier checkpoints out; given here they would
+//! count, and keys written since would be written again.
 
 use std::collections::{HashMap, HashSet};
 
@@ -17,7 +20,8 @@ use super::Upsert;
 use super::layout::Group;
 use super::merge::Merged;
 use super::remember::{
-    ARRIVED_AT_OF, EVENT_TIME, EVENT_TIME_OF, FIRED, HASH_OF, MIXED, ORDER_OF, ROWS, UNWRITTEN, VERSION, listed, mixed_from,
+    ARRIVED_AT_OF, EVENT_TIME, EVENT_TIME_OF, FIRED, HASH_OF, MIXED, ORDER_OF, ROWS, UNWRITTEN, VERSION, listed,
+    mixed_from,
 };
 use super::stamp::Stamp;
 
@@ -30,7 +34,7 @@ struct StoredStamps<'a> {
 }
 
 impl Upsert {
-    /// Takes the rows of all layers back, oldest first; those forgotten at `limit` are left out.
+    /// Takes the rows of all layers back, oldest first; those forgotten at `limit` and not to be written are left out.
     pub(super) fn take_back(&mut self, tables: &[StateTable], limit: Option<i64>) -> Result<()> {
         let unwritten: Vec<&RecordBatch> =
             tables.iter().filter(|t| t.name == UNWRITTEN).flat_map(|t| &t.rows).collect();
