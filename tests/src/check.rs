@@ -58,11 +58,7 @@ pub fn check_with_faults(text: &str, reading: &Reading, faults: &BTreeMap<String
     );
     let planned = parsed.pipeline.as_ref().map(|pipeline| {
         let profile = Faulty::new(pipeline, parsed.profile.as_deref(), &registry, faults);
-        let options = Options {
-            bind: &profile,
-            tick_ms: RunOptions::default().tick_ms,
-            all_ports: false,
-        };
+        let options = Options { bind: &profile, tick_ms: RunOptions::default().tick_ms, all_ports: false };
         plan(pipeline, &options)
     });
     let findings = findings(&parsed.findings, planned.as_ref().map_or(&[][..], |p| &p.findings));

@@ -154,9 +154,9 @@ pub(crate) struct CheckArgs {
     pub(crate) files: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) reading: ReadArgs,
-    /// Also say what the pipeline would keep, drop or refuse of the state stored in this folder.
-    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "")]
-    pub(crate) state: Option<PathBuf>,
+    /// Also say what the pipeline would keep or refuse of the state stored in this folder, or where a run would look.
+    #[arg(long, value_name = "DIR", num_args = 0..=1)]
+    pub(crate) state: Option<Option<PathBuf>>,
     /// Print the findings as one JSON document.
     #[arg(long)]
     pub(crate) json: bool,

@@ -61,7 +61,8 @@ pub(crate) fn execute(args: &BenchArgs) -> Result<(), Failure> {
         reset_peak();
         let before = cpu();
         let ended = run::play(async {
-            let folder = tempfile::tempdir().map_err(|e| Failure::new(Failure::ENVIRONMENT, format!("no folder: {e}")))?;
+            let folder =
+                tempfile::tempdir().map_err(|e| Failure::new(Failure::ENVIRONMENT, format!("no folder: {e}")))?;
             let checkpoints = args.durable.then(|| durable(&loaded, folder.path())).transpose()?;
             let options = RunOptions { workers, checkpoints, ..RunOptions::default() };
             run::run(millstream_runtime::ready(graph, options).await?, false, true).await

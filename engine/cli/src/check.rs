@@ -1,12 +1,17 @@
 //! `check`: everything that can be found without running: structure, names, connectors' options, SQL, the graph.
 
+use millstream_core::connector::Registry;
+use millstream_runtime::checkpoint::{Fate, fit};
 use millstream_spec::model::Pipeline;
+use millstream_state::checkpoint::Epochs;
 use serde_json::json;
 
 use crate::args::CheckArgs;
 use crate::exit::Failure;
+use crate::grid::Grid;
 use crate::load::{self, Loaded, Purpose};
-use crate::{number, registry, terminal};
+use crate::state::StateArgs;
+use crate::{number, registry, run, state, terminal};
 
 /// Runs the command.
 pub(crate) fn execute(args: &CheckArgs) -> Result<(), Failure> {
@@ -30,7 +35,73 @@ pub(crate) fn execute(args: &CheckArgs) -> Result<(), Failure> {
             terminal::note(&format!("{}\n", load::tally(&all)));
         }
     }
-    if failed { Err(Failure::silent(Failure::FILE)) } else { Ok(()) }
+    if failed {
+        return Err(Failure::silent(Failure::FILE));
+    }
+    let Some(folder) = &args.state else { return Ok(()) };
+    // Without a folder, what is meant is where a run would look.
+    let place = StateArgs { state: folder.clone() };
+    let mut refused = false;
+    for file in &mut files {
+        refused |= run::play(fits(file, &place, args.json, &registry))?;
+    }
+    if refused { Err(Failure::silent(Failure::FILE)) } else { Ok(()) }
+}
+
+/// Says what a file would make of the state that is stored; true where a run would refuse it.
+async fn fits(file: &mut Loaded, place: &StateArgs, json: bool, registry: &Registry) -> Result<bool, Failure> {
+    let epochs = Epochs::new(state::store(file, place, registry).await?);
+    let location = epochs.store().location();
+    let Some(latest) = epochs.latest().await? else {
+        if !json {
+            terminal::line(&format!("{}: no checkpoint in {location}: a run begins with nothing", file.name));
+        }
+        return Ok(false);
+    };
+    let manifest = epochs.manifest(latest.checkpoint).await?;
+    let graph = run::graph(file).map_err(|_| {
+        Failure::new(
+            Failure::FILE,
+            format!("{}: its state cannot be compared without all of its connectors", file.name),
+        )
+        .help("set the variables of the profile, or pick another with `--profile`")
+    })?;
+    let fits = fit(&graph, &manifest)?;
+    let refused = fits.iter().any(|f| matches!(f.fate, Fate::Gone | Fate::Misfit(_)));
+    if json {
+        let each =
+            fits.iter().map(|f| json!({ "node": f.node, "kind": f.kind, "rows": f.rows, "fate": word(&f.fate) }));
+        let document =
+            json!({ "checkpoint": latest.checkpoint, "location": location, "state": each.collect::<Vec<_>>() });
+        terminal::line(&format!("{document:#}"));
+        return Ok(refused);
+    }
+    terminal::line(&format!("\n{} of checkpoint {} in {location}", terminal::bold("State"), latest.checkpoint));
+    let mut grid = Grid::new([("node", false), ("", false), ("rows", true), ("a run would", false)]);
+    for f in &fits {
+        let rows = if f.fate == Fate::New { terminal::dim("-") } else { number::count(f.rows) };
+        grid.row(vec![f.node.clone(), f.kind.clone(), rows, word(&f.fate)]);
+    }
+    terminal::out(&grid.render());
+    if refused {
+        let dropped = fits.iter().filter(|f| matches!(f.fate, Fate::Gone | Fate::Misfit(_)));
+        let flags: Vec<String> = dropped.map(|f| format!("--allow-dropped-state {}", f.node)).collect();
+        terminal::help(&format!(
+            "put the pipeline back as it was, or `millstream run {} {}`",
+            file.name,
+            flags.join(" ")
+        ));
+    }
+    Ok(refused)
+}
+
+fn word(fate: &Fate) -> String {
+    match fate {
+        Fate::Kept => "keep it".to_owned(),
+        Fate::New => "begin empty".to_owned(),
+        Fate::Gone => "refuse: the node is not in the pipeline any more".to_owned(),
+        Fate::Misfit(why) => format!("refuse: {}", why.join("; ")),
+    }
 }
 
 /// What a file without errors holds.

@@ -122,6 +122,8 @@ mod tests {
             tick_latency: Latency::default(),
             row_latency: Latency::default(),
             in_flight_bytes: 0,
+            checkpoint: None,
+            checkpoint_since: None,
         }
     }
 

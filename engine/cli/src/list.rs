@@ -16,7 +16,14 @@ pub(crate) fn execute(args: &ListArgs) -> Result<(), Failure> {
         terminal::line(&format!("{:#}", json!({ "connectors": all })));
         return Ok(());
     }
-    let mut grid = Grid::new([("connector", false), ("source", false), ("sink", false), ("table", false), ("state", false), ("", false)]);
+    let mut grid = Grid::new([
+        ("connector", false),
+        ("source", false),
+        ("sink", false),
+        ("table", false),
+        ("state", false),
+        ("", false),
+    ]);
     for kind in registry.kinds() {
         let mark = |role: Role| if kind.roles.contains(&role) { "✓" } else { "" }.to_owned();
         let (name, summary) = match kind.built_in {

@@ -59,7 +59,8 @@ pub(crate) fn execute(args: &RunArgs) -> Result<(), Failure> {
 fn complete(args: &RunArgs, loaded: &Loaded, done: &Recovered, location: &str) {
     let name = loaded.parsed.pipeline.as_ref().map_or("", |p| p.name.value.as_str());
     if args.json {
-        let document = json!({ "pipeline": name, "complete": true, "checkpoint": done.checkpoint, "at": done.at.to_string() });
+        let document =
+            json!({ "pipeline": name, "complete": true, "checkpoint": done.checkpoint, "at": done.at.to_string() });
         terminal::line(&format!("{document:#}"));
         return;
     }

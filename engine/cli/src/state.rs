@@ -65,7 +65,11 @@ pub(crate) async fn store(
     registry: &Registry,
 ) -> Result<Arc<dyn CheckpointStore>, Failure> {
     let pipeline = loaded.pipeline()?;
-    let name = &pipeline.name.value;
+    // Each environment has a state of its own: where it reads and writes differs.
+    let name = &match &loaded.parsed.profile {
+        Some(profile) => format!("{}.{profile}", pipeline.name.value),
+        None => pipeline.name.value.clone(),
+    };
     if let Some(folder) = &args.state {
         return Ok(default_store(folder, name)?);
     }
@@ -73,8 +77,11 @@ pub(crate) async fn store(
     let profile = Profile::new(pipeline, loaded.parsed.profile.as_deref(), registry);
     let connector = profile.bind(&bound.value).and_then(|b| b.connector);
     let connector = connector.ok_or_else(|| {
-        Failure::new(Failure::FILE, format!("`{}`, which keeps the checkpoints, is not part of this binary", bound.value))
-            .help("`--state DIR` keeps them in a folder")
+        Failure::new(
+            Failure::FILE,
+            format!("`{}`, which keeps the checkpoints, is not part of this binary", bound.value),
+        )
+        .help("`--state DIR` keeps them in a folder")
     })?;
     Ok(connector.checkpoints(name).await?)
 }

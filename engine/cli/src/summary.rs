@@ -107,9 +107,7 @@ fn head(loaded: &Loaded, ended: &Ended) {
     let open = ended.snapshot.nodes.iter().map(|n| n.open_windows as u64).sum::<u64>();
     if ended.stopped && open > 0 {
         let left = number::of(open, "window");
-        terminal::line(&format!(
-            "  {left} had not ended and gave no final result yet; the next run goes on from here"
-        ));
+        terminal::line(&format!("  {left} had not ended and gave no final result yet; the next run goes on from here"));
     }
     let (ticks, rows) = (&ended.snapshot.tick_latency, &ended.snapshot.row_latency);
     if rows.count > 0 {

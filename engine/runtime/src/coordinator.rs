@@ -53,8 +53,7 @@ fn coordinator<'s>(
     *ctx.mail_activator.borrow_mut() = Some(Arc::new(scope.worker().sync_activator_for(address)));
     let ctx = ctx.clone();
     let nodes = ctx.shared.graph.nodes.iter().enumerate();
-    let sources: Vec<usize> =
-        nodes.filter(|(_, n)| matches!(n.kind, NodeKind::Source(_))).map(|(i, _)| i).collect();
+    let sources: Vec<usize> = nodes.filter(|(_, n)| matches!(n.kind, NodeKind::Source(_))).map(|(i, _)| i).collect();
     builder.build(move |_| {
         let mut output: OutputBuilder<u64, CapacityContainerBuilder<Vec<Letter>>> = OutputBuilder::from(output);
         let mut newest: Option<Capability<u64>> = None;

@@ -32,7 +32,8 @@ pub(crate) type Batches<'s> = Stream<'s, u64, Envelope>;
 /// A stream of control messages, one copy per worker.
 pub(crate) type Controls<'s> = Stream<'s, u64, Vec<Addressed>>;
 
-pub(crate) type PipelinePuller<C> = <Pipeline as timely::dataflow::channels::pact::ParallelizationContract<u64, C>>::Puller;
+pub(crate) type PipelinePuller<C> =
+    <Pipeline as timely::dataflow::channels::pact::ParallelizationContract<u64, C>>::Puller;
 type RoutedPuller = LogPuller<Box<dyn Pull<Message<u64, Envelope>>>>;
 
 /// An input of batches, local or routed.

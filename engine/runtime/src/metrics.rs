@@ -178,7 +178,8 @@ impl Metrics {
             for (edge, from) in node.inputs.iter().enumerate() {
                 let name = graph.nodes.get(from.node).map(|n| n.port_name(from.port)).unwrap_or_default();
                 let taken = taken_before.and_then(|t| t.get(&name)).copied().unwrap_or(0);
-                let given = self.nodes.get(from.node).and_then(|n| n.given.get(from.port)).map_or(0, |g| g.load(Relaxed));
+                let given =
+                    self.nodes.get(from.node).and_then(|n| n.given.get(from.port)).map_or(0, |g| g.load(Relaxed));
                 if let (Some(t), Some(b)) = (m.taken.get(edge), m.before.get(edge)) {
                     t.store(taken, Relaxed);
                     // An edge that is new takes nothing of what was given before it.

@@ -13,8 +13,8 @@ use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::checkpoint::{
-    Checkpoints, Committer, CrashPoints, Found, Mail, Opened, Recovered, Request, Requests, Restored, deal_places, find,
-    open,
+    Checkpoints, Committer, CrashPoints, Found, Mail, Opened, Recovered, Request, Requests, Restored, deal_places,
+    find, open,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::control::Boundary;

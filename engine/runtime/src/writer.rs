@@ -141,8 +141,7 @@ impl Writer {
         for Letter { id, batch, since } in due {
             let clock = self.shared.options.clock.clone();
             let sink = self.sink.as_mut();
-            let delivered =
-                deliver(sink, How::Send(&id), &batch, &self.delivery, clock.as_ref(), &self.name).await?;
+            let delivered = deliver(sink, How::Send(&id), &batch, &self.delivery, clock.as_ref(), &self.name).await?;
             self.shared.metrics.rows_took(clock.micros().saturating_sub(since), batch.num_rows() as u64);
             sent.delivered.push((batch, delivered));
             self.shared.die_at("commit.sent")?;

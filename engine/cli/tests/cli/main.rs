@@ -11,6 +11,7 @@
 mod looks;
 mod mistakes;
 mod runs;
+mod state;
 
 use std::process::{Command, Output};
 

@@ -99,13 +99,6 @@ fn a_failing_test_shows_what_came_instead() {
 }
 
 #[test]
-fn steps_that_need_checkpoints_fail_and_say_so() {
-    let shell = Shell::new();
-    shell.starter("orders", &[("      - watermark:", "      - crash: now\n      - watermark:")]);
-    shell.run(&["test", "orders.yaml"]).ends(2).says(&["`crash` needs checkpoints", "--> orders.yaml:"]);
-}
-
-#[test]
 fn sql_of_a_query_has_carets() {
     let shell = Shell::new();
     shell.starter("orders", &[("trips: 10000", "trips: 100")]);

@@ -82,8 +82,7 @@ pub struct Upsert {
     queue: VecDeque<Slot>,
     /// Keys that changed since they were last handed out.
     dirty: usize,
-    in_flight: usize,
-    /// The keys that were handed out and not answered for.
+    /// The keys in flight: a freeze must know them without a look at every key there is.
     flying: Vec<Slot>,
     /// The fired bits of a key that has nothing left to fire.
     all_fired: u32,
@@ -107,7 +106,6 @@ impl Upsert {
             base_of: HashMap::new(),
             queue: VecDeque::new(),
             dirty: 0,
-            in_flight: 0,
             flying: Vec::new(),
             all_fired: (0..spec.statuses.len()).fold(0, |bits, i| bits | (1 << i)),
             blanks: Blanks::new(&layout),
@@ -222,7 +220,8 @@ impl Operator for Upsert {
         self.take_back(&tables, self.limit(watermark))
     }
     fn state_size(&self) -> StateSize {
-        let queues = self.queue.capacity() * size_of::<Slot>() + self.base_of.capacity() * 9;
+        let queued = self.queue.capacity() + self.flying.capacity();
+        let queues = queued * size_of::<Slot>() + self.base_of.capacity() * 9;
         StateSize { bytes: self.own.bytes() + self.base.bytes() + queues, keys: self.own.table.len(), open_windows: 0 }
     }
 }
@@ -233,7 +232,7 @@ impl fmt::Debug for Upsert {
             .field("id", &self.spec.id)
             .field("keys", &self.own.table.len())
             .field("dirty", &self.dirty)
-            .field("in_flight", &self.in_flight)
+            .field("in_flight", &self.flying.len())
             .finish_non_exhaustive()
     }
 }

@@ -57,11 +57,20 @@ impl Upsert {
     /// The store has not acknowledged these keys' rows: they are written (again).
     fn write_again(&mut self, keys: &RecordBatch) -> Result<()> {
         let hashes = column(keys, HASH, &DataType::UInt64)?.as_primitive::<UInt64Type>();
-        let key: Vec<usize> = (1..keys.num_columns()).collect();
-        for slot in self.own.table.find(keys, &key, hashes.values())?.into_iter().flatten() {
+        for slot in self.own.table.find(keys, &self.key_of(keys)?, hashes.values())? {
+            // Going on without would lose the row: nothing else says that the store lacks it.
+            let slot = slot.ok_or_else(|| {
+                let id = &self.spec.id;
+                Error::bug(format!("the state of `{id}` lacks the row of a key that is to be written"))
+            })?;
             self.mark_dirty(slot);
         }
         Ok(())
+    }
+    /// Where stored rows have the key.
+    fn key_of(&self, rows: &RecordBatch) -> Result<Vec<usize>> {
+        let names = self.layout.names(&self.layout.key);
+        names.into_iter().map(|name| Ok(rows.schema_ref().index_of(name)?)).collect()
     }
     /// The rows that are not forgotten; a key with one of the hashes `kept` is not before its row is written.
     fn not_forgotten(
@@ -86,11 +95,7 @@ impl Upsert {
     fn take_rows_back(&mut self, rows: &RecordBatch) -> Result<()> {
         let layout = self.layout.clone();
         let hashes = column(rows, HASH, &DataType::UInt64)?.as_primitive::<UInt64Type>();
-        let key: Vec<usize> = layout
-            .names(&layout.key)
-            .into_iter()
-            .map(|name| Ok(rows.schema_ref().index_of(name)?))
-            .collect::<Result<_>>()?;
+        let key = self.key_of(rows)?;
         let mut slots = Vec::new();
         self.own.table.find_or_insert(rows, &key, hashes.values(), &mut slots)?;
         self.put_meta_back(rows, &slots)?;

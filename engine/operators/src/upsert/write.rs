@@ -1,7 +1,5 @@
 //! Writing through: which rows the store must be given, and what its answers mean.
 
-use std::collections::HashSet;
-
 use arrow::array::Array;
 use millstream_core::format::Reason;
 use millstream_core::operator::Output;
@@ -41,7 +39,7 @@ impl Upsert {
     }
     /// How many keys were handed out and not answered for.
     pub fn in_flight_len(&self) -> usize {
-        self.in_flight
+        self.flying.len()
     }
     /// Hands out at most `max_rows` rows to be written, oldest change first; none where no key is dirty that is
     /// not in flight. They are in flight until [`Upsert::on_outcomes`] or [`Upsert::retry`].
@@ -66,7 +64,6 @@ impl Upsert {
             return Ok(None);
         }
         self.dirty -= slots.len();
-        self.in_flight += slots.len();
         self.flying.extend_from_slice(&slots);
         let merged = self.merged_rows(&slots)?;
         let stamps = slots.iter().map(|s| self.stamps(*s)).collect::<Result<_>>()?;
@@ -74,9 +71,8 @@ impl Upsert {
     }
     /// Gives rows back that did not get through: they are dirty again.
     pub fn retry(&mut self, rows: DirtyRows) {
-        self.landed(&rows);
+        self.land(&rows.slots);
         for slot in rows.slots {
-            self.land(slot);
             self.mark_dirty(slot);
         }
     }
@@ -90,12 +86,11 @@ impl Upsert {
         if outcomes.len() != rows.slots.len() {
             return Err(Error::bug(format!("the store of `{}` answered for another number of rows", self.spec.id)));
         }
-        self.landed(&rows);
+        self.land(&rows.slots);
         let mut refusals = Vec::new();
         let mut stale: Vec<(Slot, StoredRow)> = Vec::new();
         for (row, (slot, outcome)) in rows.slots.iter().zip(outcomes).enumerate() {
             let version = rows.rows.versions.get(row).copied().unwrap_or_default();
-            self.land(*slot);
             match outcome {
                 PutOutcome::Written => {
                     let meta = self.own.table.meta_mut(*slot);
@@ -122,24 +117,19 @@ impl Upsert {
         }
         Ok(())
     }
-    fn landed(&mut self, rows: &DirtyRows) {
-        if self.flying.len() == rows.slots.len() {
-            self.flying.clear();
-        } else {
-            let landed: HashSet<Slot> = rows.slots.iter().copied().collect();
-            self.flying.retain(|s| !landed.contains(s));
-        }
-    }
-    /// A key is not in flight any more.
-    fn land(&mut self, slot: Slot) {
-        let meta = self.own.table.meta_mut(slot);
-        if meta.has(Meta::IN_FLIGHT) {
-            meta.flags &= !Meta::IN_FLIGHT;
-            self.in_flight -= 1;
-            if meta.has(Meta::DIRTY) {
-                self.enqueue(slot);
+    /// Keys are not in flight any more; those that changed while they flew are queued.
+    fn land(&mut self, slots: &[Slot]) {
+        for slot in slots {
+            let meta = self.own.table.meta_mut(*slot);
+            if meta.has(Meta::IN_FLIGHT) {
+                meta.flags &= !Meta::IN_FLIGHT;
+                if meta.has(Meta::DIRTY) {
+                    self.enqueue(*slot);
+                }
             }
         }
+        let table = &self.own.table;
+        self.flying.retain(|slot| table.meta(*slot).has(Meta::IN_FLIGHT));
     }
     fn refuse(&self, rows: &DirtyRows, row: usize, rule: &str, reason: &str) -> Result<Refusal> {
         let slot = rows.slots.get(row).copied().unwrap_or_default();

@@ -240,9 +240,7 @@ impl Committer {
         for (place, (layout, refs)) in layers {
             if let Some(layout) = layout {
                 let known = self.places.entry(place);
-                known
-                    .or_insert_with(|| PlaceState { layout: layout.clone(), parts: Vec::new() })
-                    .push(layout, refs);
+                known.or_insert_with(|| PlaceState { layout: layout.clone(), parts: Vec::new() }).push(layout, refs);
             }
         }
         let options = &self.shared.options;

@@ -67,7 +67,7 @@ pub(crate) async fn open(
                 && let Some(first) = sinks.get_mut(&(i, 0)).filter(|s| s.commitment == Commitment::Staged)
             {
                 let at = |e: Error| RunError { node: node.id.clone(), error: e };
-                let tables = load(epochs, state).await.map_err(at)?;
+                let tables = load(epochs, state, restored.from).await.map_err(at)?;
                 first.sink.restore(tables).await.map_err(at)?;
             }
         }
@@ -127,9 +127,7 @@ async fn finish(
                 let message = format!("rows that were to be sent are refused and have nowhere else to go: {why}");
                 return Err(at(Error::unavailable(message)));
             }
-            if let (Some(before), Some(now)) =
-                (manifest.counters.get(&node.id), restored.counters.get_mut(&node.id))
-            {
+            if let (Some(before), Some(now)) = (manifest.counters.get(&node.id), restored.counters.get_mut(&node.id)) {
                 account(before, now, &resent);
             }
             // Refused rows leave by the `failed` port of whoever goes on; a run that begins anew has nothing to do with
@@ -183,7 +181,7 @@ async fn send(
 ) -> Result<Vec<(Batch, Delivered)>> {
     let Some(state) = manifest.places.get(name) else { return Ok(Vec::new()) };
     let mut refused = Vec::new();
-    for letter in letters(load(epochs, state).await?)? {
+    for letter in letters(load(epochs, state, manifest.checkpoint).await?)? {
         let (sink, how) = (first.sink.as_mut(), How::Send(&letter.id));
         let delivered = deliver(sink, how, &letter.batch, &spec.delivery, options.clock.as_ref(), name).await?;
         if delivered.failed.is_empty() && delivered.dropped == 0 {

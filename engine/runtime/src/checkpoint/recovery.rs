@@ -52,6 +52,8 @@ pub(crate) struct Restored {
     /// Whether there is any.
     pub(crate) resumes: bool,
     pub(crate) run: String,
+    /// The checkpoint gone on from.
+    pub(crate) from: u64,
     /// The number of the next checkpoint.
     pub(crate) next: u64,
     pub(crate) tick: Option<u64>,
@@ -153,8 +155,7 @@ fn refuse_misfits(fits: &[Fit], allowed: &[String], checkpoint: u64) -> Result<(
 impl Found {
     /// The state of a run that begins here, without the rows of places.
     pub(crate) fn restored(&self, graph: &Graph, generation: &str) -> Restored {
-        let fresh =
-            Restored { run: generation.to_owned(), next: self.next, tick: self.tick(), ..Restored::default() };
+        let fresh = Restored { run: generation.to_owned(), next: self.next, tick: self.tick(), ..Restored::default() };
         let Some(manifest) = self.manifest.as_ref().filter(|_| self.resumes) else { return fresh };
         let kept = |node: &str| self.fits.iter().any(|f| f.node == node && f.fate == Fate::Kept);
         let (mut splits, mut watermarks, mut sources) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
@@ -173,6 +174,7 @@ impl Found {
             resumes: true,
             // What an older checkpoint leads to is another story than what has been told since: names must not repeat.
             run: if manifest.checkpoint + 1 == self.next { manifest.run.clone() } else { generation.to_owned() },
+            from: manifest.checkpoint,
             next: self.next,
             tick: self.tick(),
             splits,
@@ -208,20 +210,16 @@ fn settled(counters: &NodeCounters) -> NodeCounters {
     counters
 }
 
-/// The tables of a place, oldest first.
-pub(crate) async fn load(epochs: &Epochs, place: &PlaceState) -> Result<Vec<StateTable>> {
-    let mut tables: Vec<(u64, StateTable)> = Vec::new();
+/// The tables of a place at a checkpoint, oldest first. Those that only the newest snapshot counts for are of that
+/// checkpoint, or there are none: a snapshot that says nothing is not stored.
+pub(crate) async fn load(epochs: &Epochs, place: &PlaceState, checkpoint: u64) -> Result<Vec<StateTable>> {
+    let mut tables = Vec::new();
     for part in &place.parts {
         let snapshot = epochs.part(part).await?;
-        for table in snapshot.tables {
-            if table.name.starts_with(LATEST) {
-                // Those of the newest checkpoint say all there is, one of each worker.
-                tables.retain(|(checkpoint, t)| t.name != table.name || *checkpoint == part.checkpoint);
-            }
-            tables.push((part.checkpoint, table));
-        }
+        let counts = |t: &StateTable| part.checkpoint == checkpoint || !t.name.starts_with(LATEST);
+        tables.extend(snapshot.tables.into_iter().filter(counts));
     }
-    Ok(tables.into_iter().map(|(_, t)| t).collect())
+    Ok(tables)
 }
 
 /// The rows of each worker's key groups; rows without a hash all belong to worker 0.
@@ -269,7 +267,7 @@ pub(crate) async fn deal_places(
 ) -> Result<()> {
     let is_sink = |place: &str| graph.nodes.iter().any(|n| n.id == place && matches!(n.kind, NodeKind::Sink(_)));
     for (place, state) in restored.places.iter().filter(|(place, _)| !is_sink(place)) {
-        let dealt = deal(load(epochs, state).await?, workers)?;
+        let dealt = deal(load(epochs, state, restored.from).await?, workers)?;
         let mut tables = crate::metrics::lock(&restored.tables);
         for (worker, of_worker) in dealt.into_iter().enumerate() {
             tables.insert((place.clone(), worker), of_worker);
