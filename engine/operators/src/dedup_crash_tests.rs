@@ -42,7 +42,7 @@ proptest! {
             let counts = |of: fn(&Output) -> u64| outs.iter().map(of).sum::<u64>();
             (passed, counts(|o| o.counts.duplicate), counts(|o| o.counts.conflicts))
         };
-        let (steady, workers) = survive(&steps, &[0], new, |_| (), seen);
+        let (steady, workers) = survive(&steps, &[0], new(), new, seen, &mut ());
         let held: usize = workers.iter().map(|w| w.state_size().keys).sum();
         prop_assert_eq!(held, steady.state_size().keys, "as many ids are remembered");
     }

@@ -116,14 +116,29 @@ pub(crate) struct Step {
     pub(crate) crash: Option<usize>,
 }
 
-/// Runs steps in one operator that lives on and in workers that crash, restore and replay, and compares what comes of
-/// each step as `seen` sees it. `settle` does what is done before a watermark. Gives the operator and the workers.
+/// Looks at the workers of [`survive`] where they end and begin.
+pub(crate) trait Watch<O> {
+    /// They are about to be frozen, after so many steps.
+    fn freezing(&mut self, steps: usize, workers: &[O]) {
+        let _ = (steps, workers);
+    }
+    /// Such workers were restored from the newest boundary, and have taken nothing yet.
+    fn restored(&mut self, workers: Vec<O>) {
+        let _ = workers;
+    }
+}
+
+impl<O> Watch<O> for () {}
+
+/// Runs steps in `steady`, which lives on, and in workers that crash, restore and replay, and compares what comes of
+/// each step as `seen` sees it. Gives `steady` and the workers.
 pub(crate) fn survive<O: Operator, T: PartialEq + std::fmt::Debug>(
     steps: &[Step],
     key: &[usize],
+    steady: O,
     new: impl Fn() -> O,
-    settle: impl Fn(&mut O),
     seen: impl Fn(&[Output]) -> T,
+    watch: &mut impl Watch<O>,
 ) -> (O, Vec<O>) {
     let play = |workers: &mut [O], step: &Step| {
         let mut outs: Vec<Output> = workers.iter().map(|_| Output::default()).collect();
@@ -139,20 +154,20 @@ pub(crate) fn survive<O: Operator, T: PartialEq + std::fmt::Debug>(
         }
         for (worker, out) in workers.iter_mut().zip(&mut outs) {
             if let Some(watermark) = step.watermark {
-                settle(worker);
                 worker.on_watermark(watermark, out).unwrap();
             }
             assert!(out.counts.adds_up(), "{:?}", out.counts);
         }
         seen(&outs)
     };
-    let (mut steady, mut workers) = ([new()], vec![new()]);
+    let (mut steady, mut workers) = ([steady], vec![new()]);
     let (mut expected, mut layers, mut boundary, mut watermark) = (Vec::new(), Vec::new(), (0, Watermark::START), None);
     for (at, step) in steps.iter().enumerate() {
         expected.push(play(&mut steady, step));
         assert_eq!(play(&mut workers, step), expected[at], "step {at}");
         watermark = step.watermark.or(watermark);
         if let Some(whole) = step.snapshot {
+            watch.freezing(at + 1, &workers);
             let parts: Vec<Snapshot> = workers.iter_mut().map(|w| w.snapshot(whole).unwrap()).collect();
             let layer = if whole { Layer::Whole } else { Layer::Changes };
             assert!(parts.iter().all(|p| p.layer == layer));
@@ -161,10 +176,13 @@ pub(crate) fn survive<O: Operator, T: PartialEq + std::fmt::Debug>(
         }
         if let Some(count) = step.crash {
             let tables = needed(&layers);
-            workers = (0..count).map(|_| new()).collect();
-            for (worker, operator) in workers.iter_mut().enumerate() {
+            let restored = |worker| {
+                let mut operator = new();
                 operator.restore(owned_by(&tables, worker, count), boundary.1).unwrap();
-            }
+                operator
+            };
+            workers = (0..count).map(restored).collect();
+            watch.restored((0..count).map(restored).collect());
             for (at, step) in steps.iter().enumerate().take(at + 1).skip(boundary.0) {
                 assert_eq!(play(&mut workers, step), expected[at], "step {at} again, in {count} workers");
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use millstream_core::format::RecordFormat;
 use millstream_core::refusal;
-use millstream_core::sink::{Outage, SinkOptions, WriteMode};
+use millstream_core::sink::{Commitment, Outage, SinkOptions, WriteMode};
 use millstream_formats::template::Template;
 use millstream_operators::digest::Digest;
 use millstream_runtime::graph::{MakeOperator, Node, NodeKind, Port, PortRef, Routing, SinkNode};
@@ -90,7 +90,7 @@ impl<'a> Planner<'a> {
             "sink",
             format!("writes {} to `{}` ({})", names.join(", "), sink.write.value, bound.kind),
         );
-        self.description.say(&id.value, "sink", guarantee(sink, refused));
+        self.description.say(&id.value, "sink", guarantee(sink, connector.commitment(&options), refused));
         let node = self.next_node();
         let ports = vec![Port { name: "failed".into(), schema: refusal::schema(), key: Vec::new() }];
         let sources = union(inputs.iter().map(|(_, p)| p.sources.as_slice()));
@@ -403,12 +403,22 @@ fn names_refused(port: &str) -> bool {
 }
 
 /// What a sink's reader may rely on.
-fn guarantee(sink: &SinkSpec, refused: bool) -> String {
-    let rows = match (sink.mode, sink.digest.is_some()) {
-        (WriteMode::Overwrite, _) => "each key's last result; a file is replaced as a whole",
+fn guarantee(sink: &SinkSpec, commitment: Commitment, refused: bool) -> String {
+    let what = match (sink.mode, sink.digest.is_some()) {
+        (WriteMode::Overwrite, _) => "each key's last result",
         (WriteMode::Append, true) => "one message per group and time",
-        (WriteMode::Append, false) => "each row once",
+        (WriteMode::Append, false) => "each row",
     };
+    let after_a_crash = match commitment {
+        Commitment::Staged => "once, visible from the checkpoint on that covers it",
+        Commitment::Keyed => "at once; written again after a crash it is the same",
+        Commitment::Outbox { deduplicates: true } => "once, sent after the checkpoint that covers it",
+        Commitment::Outbox { deduplicates: false } => {
+            "sent after the checkpoint that covers it, and again only where the process dies while it sends"
+        }
+        Commitment::Direct => "at once; what came since the last checkpoint is written again after a crash",
+    };
+    let rows = format!("{what}: {after_a_crash}");
     let outage = match (refused, sink.delivery.outage) {
         (true, Outage::Block | Outage::Route) | (false, Outage::Block) => "an outage holds the sources back",
         (false, Outage::Route) => "after give_up_after the rows leave by .failed",

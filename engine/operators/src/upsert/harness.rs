@@ -188,7 +188,7 @@ pub(super) fn fold(kind: Kind, events: &[Event]) -> BTreeMap<String, Row> {
 }
 
 /// A store as the trait describes it.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Store {
     rows: BTreeMap<String, StoredRow>,
     pub(super) puts: usize,
