@@ -1,11 +1,16 @@
 //! What an upsert's state looks like: which changes of a pipeline can be restored into.
 //!
 //! Stamps decide between events, so what they mean must stay: the column an input is ordered by, the inputs that share a
-//! column, whether nulls are values. An input may set more columns than before. A content hash is over all that its
-//! input sets, so an event that comes a second time, before such a change and after it, counts as another one then: it
-//! sets the same values again, and fires nothing twice. What a column says of all this stands behind its type. Free to change: inputs and columns
-//! added besides, the order of inputs, the status column, `forget_after`, and statuses: they have fired by name, and a new
-//! one fires for a key of before when an event next changes it.
+//! column, whether nulls are values. What a column says of all this stands behind its type. Free to change: inputs and
+//! columns added besides, the order of inputs, which input alone sets a column, the status column, `forget_after`, and
+//! statuses: they have fired by name, and a new one fires for a key of before when an event next changes it.
+//!
+//! An input may set more columns than before. A content hash is over all that its input sets, so an event that comes
+//! before such a change and again after it counts as another one then: it sets the same values again, and fires nothing
+//! twice. Where an input without `latest_by` has unequal events about one key, only their hashes ever said which of them
+//! wins: one that had lost may win when it comes again. An input that writes nulls and has no `latest_by` must set what it
+//! did: the store's row has the stamp of an event that said null of the new column, and might win against those that say
+//! more.
 
 use millstream_core::schema::type_name;
 use millstream_core::snapshot::StateLayout;
@@ -41,7 +46,11 @@ fn rule(layout: &Layout, group: &Group, orders: &[Option<String>]) -> String {
             (Some(index), None) => format!("column {index}"),
             (None, _) => "one input".to_owned(),
         };
-        inputs.push(if input.write_nulls { format!("{order} with nulls") } else { order });
+        inputs.push(match (input.write_nulls, group.latest) {
+            (true, true) => format!("{order} with nulls"),
+            (true, false) => format!("{order} with nulls in {}", layout.names(&input.sets()).join(", ")),
+            (false, _) => order,
+        });
     }
     inputs.sort();
     match group.latest {

@@ -243,6 +243,8 @@ fn port_of(spec: &UpsertSpec, status: usize) -> Option<OutPort> {
 }
 
 #[cfg(test)]
+mod change_tests;
+#[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
 mod harness;

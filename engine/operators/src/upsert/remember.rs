@@ -11,7 +11,7 @@
 //! there where there are any, whether or not their rows changed since the last snapshot, and says nothing once there is
 //! a newer checkpoint, even one without such a table.
 //!
-//! Columns of the first are restored by name, for a changed pipeline has other places for them. Where a name must tell more it is
+//! Columns are restored by name, for a changed pipeline has other places for them. Where a name must tell more it is
 //! followed by a JSON list: of the columns that a stamp or an input is about, of the statuses that the bits of
 //! `__fired` mean. The status column is a function of the others and is left out.
 

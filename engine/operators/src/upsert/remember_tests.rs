@@ -1,7 +1,6 @@
-//! Snapshots piece by piece, and pipelines that changed between them.
+//! Snapshots piece by piece.
 
 use arrow::array::TimestampMicrosecondArray;
-use arrow::datatypes::{DataType, Field, Schema};
 use millstream_core::EventTime;
 use millstream_core::snapshot::Layer;
 use millstream_core::table::PutOutcome;
@@ -12,7 +11,7 @@ use super::remember::{ROWS, UNWRITTEN};
 use super::*;
 use crate::testing::needed;
 
-fn restored(new: Upsert, layers: &[Snapshot]) -> Upsert {
+pub(super) fn restored(new: Upsert, layers: &[Snapshot]) -> Upsert {
     let mut upsert = new;
     upsert.restore(needed(layers), Watermark::START).unwrap();
     upsert
@@ -29,13 +28,13 @@ fn counts(snapshot: &Snapshot) -> (usize, usize) {
     (count(snapshot, ROWS), count(snapshot, UNWRITTEN))
 }
 
-fn with(kind: Kind, change: impl FnOnce(&mut UpsertSpec)) -> Upsert {
+pub(super) fn with(kind: Kind, change: impl FnOnce(&mut UpsertSpec)) -> Upsert {
     let mut spec = spec(kind);
     change(&mut spec);
     Upsert::new(Arc::new(spec)).unwrap()
 }
 
-fn column(upsert: &Upsert, name: &str) -> Vec<String> {
+pub(super) fn column(upsert: &Upsert, name: &str) -> Vec<String> {
     let rows = upsert.own_rows().unwrap();
     let at = rows.schema().index_of(name).unwrap();
     rows_of(&rows).into_values().map(|row| row[at].clone()).collect()
@@ -243,105 +242,21 @@ fn a_key_that_went_stays_gone_though_an_earlier_list_has_it() {
 }
 
 #[test]
-fn statuses_have_fired_by_name() {
-    let mut before = upsert(Kind::Owned);
-    feed(&mut before, &[event(1, A, 1, 1, 1)], 9);
-    let snapshot = before.snapshot(false).unwrap();
-    // Another order, DONE is gone, and there is a new one that holds at once.
-    let changed = |spec: &mut UpsertSpec| {
-        spec.statuses.reverse();
-        spec.statuses.pop();
-        let new = StatusSpec { name: "NEW".into(), ..spec.statuses[1].clone() };
-        spec.statuses.insert(0, new);
-    };
-    let mut after = restored(with(Kind::Owned, changed), std::slice::from_ref(&snapshot));
-    assert_eq!(memory(&[&after])["key 1"].fired, 0b100, "NEW, B, A");
-    let out = feed(&mut after, &[event(1, B, 2, 2, 2)], 9);
-    let statuses: Vec<String> = transitions(&out).into_iter().map(|(_, row)| row[row.len() - 4].clone()).collect();
-    assert_eq!(statuses, ["NEW", "B"]);
-    assert_eq!(with(Kind::Owned, changed).layout(), before.layout());
-}
-
-/// A table column more, set by these inputs from their column `v1`.
-fn set_more(spec: &mut UpsertSpec, at: usize, name: &str, inputs: &[usize]) {
-    let mut fields: Vec<Field> = spec.table.fields().iter().map(|f| f.as_ref().clone()).collect();
-    fields.insert(at, Field::new(name, DataType::Int64, true));
-    spec.table = Arc::new(Schema::new(fields));
-    let moved = |c: &mut usize| *c += usize::from(*c >= at);
-    spec.inputs.iter_mut().flat_map(|i| &mut i.columns).for_each(|(_, c)| moved(c));
-    spec.statuses.iter_mut().flat_map(|s| s.columns.iter_mut().chain(&mut s.reads)).for_each(moved);
-    spec.status_column.iter_mut().for_each(moved);
-    inputs.iter().for_each(|i| spec.inputs[*i].columns.push((1, at)));
-}
-
-#[test]
-fn a_layout_tells_what_a_changed_pipeline_can_take_back() {
-    let stored = upsert(Kind::Owned).layout().unwrap();
-    assert_eq!(stored.fixed["key"], "id string");
-    assert_eq!((stored.columns["a1"].as_str(), stored.columns.len()), ("bigint, set by one input", 5));
-    let differences = |kind, change: &dyn Fn(&mut UpsertSpec)| {
-        with(kind, |s| change(s)).layout().unwrap().differences(&upsert(kind).layout().unwrap())
-    };
-    // A new input with a column of its own; inputs in another order.
-    let none: Vec<String> = Vec::new();
-    let third = |s: &mut UpsertSpec| {
-        s.inputs.push(InputSpec { columns: vec![], ..s.inputs[0].clone() });
-        set_more(s, 3, "new", &[2]);
-    };
-    assert_eq!(differences(Kind::Owned, &third), none);
-    assert_eq!(differences(Kind::Latest, &third), none);
-    assert_eq!(differences(Kind::Owned, &|s| s.inputs.reverse()), none);
-    // A column more for an input.
-    assert_eq!(differences(Kind::Owned, &|s| set_more(s, 3, "new", &[0])), none);
-    assert_eq!(differences(Kind::Latest, &|s| set_more(s, 3, "new", &[0])), none);
-    // Another order, another meaning of nulls, another party.
-    assert_eq!(differences(Kind::Latest, &|s| s.inputs[0].latest_by = Some(1)).len(), 3);
-    assert_eq!(differences(Kind::Latest, &|s| s.inputs[0].write_nulls = true).len(), 3);
-    assert_eq!(differences(Kind::Latest, &|s| s.inputs[1].columns.retain(|(_, c)| *c != 5)).len(), 1);
-    let schema = batch(&[]).rows.schema();
-    let named = upsert(Kind::LatestNulls).named(&[schema.clone(), schema]).layout().unwrap();
-    assert_eq!(named.columns["shared"], "bigint, the latest by at bigint or at bigint with nulls");
-}
-
-#[test]
-fn columns_that_were_added_are_null_and_nothing_has_set_them() {
-    for kind in [Kind::Latest, Kind::LatestNulls] {
-        let mut before = upsert(kind);
-        feed(&mut before, &[event(1, A, 1, 2, 5), event(1, B, 3, 4, 6)], 9);
-        let snapshot = before.snapshot(false).unwrap();
-        let mut after = restored(with(kind, |s| set_more(s, 1, "new", &[B])), &[snapshot]);
-        assert_eq!(
-            (column(&after, "new"), column(&after, "a1"), column(&after, "b2")),
-            (vec!["-".into()], vec!["1".into()], vec!["4".into()])
-        );
-        // An event that is older than all the row has.
-        feed(&mut after, &[event(1, B, 9, 9, 2)], 9);
-        assert_eq!((column(&after, "new"), column(&after, "b1")), (vec!["9".into()], vec!["3".into()]), "{kind:?}");
-    }
-}
-
-#[test]
-fn a_column_that_another_input_sets_now_keeps_its_stamp() {
-    let mut before = upsert(Kind::Latest);
-    feed(&mut before, &[event(1, A, 1, 2, 5), event(1, B, 3, 4, 9), event(1, A, None, 7, 6)], 9);
-    let snapshot = before.snapshot(false).unwrap();
-    let moved = |s: &mut UpsertSpec| {
-        s.inputs[A].columns.retain(|(_, c)| *c != 1);
-        s.inputs[B].columns.push((1, 1));
-    };
-    let mut after = restored(with(Kind::Latest, moved), &[snapshot]);
-    let (was, is) = (memory(&[&before]), memory(&[&after]));
-    assert_eq!((&is["key 1"].row, &is["key 1"].stamps), (&was["key 1"].row, &was["key 1"].stamps));
-    // a1 was set at 5: an event at 6 sets it, though b1 and b2 are from 9.
-    feed(&mut after, &[event(1, B, 8, 8, 6)], 9);
-    assert_eq!((column(&after, "a1"), column(&after, "b1")), (vec!["8".to_owned()], vec!["3".to_owned()]));
-}
-
-#[test]
 fn what_is_not_an_upserts_state_is_a_bug() {
     let rows = batch(&[event(1, A, 1, 1, 1)]).rows;
     for name in ["rows", "ids"] {
         let table = StateTable::new(name, rows.clone());
         assert!(upsert(Kind::Owned).restore(vec![table], Watermark::START).is_err());
     }
+}
+
+#[test]
+fn a_key_to_be_written_whose_row_is_nowhere_is_a_bug() {
+    let mut u = upsert(Kind::Owned);
+    feed(&mut u, &[event(1, A, 1, 1, 1)], 9);
+    u.snapshot(false).unwrap();
+    let lost = u.snapshot(false).unwrap();
+    assert_eq!(counts(&lost), (0, 1));
+    let error = upsert(Kind::Owned).restore(lost.tables, Watermark::START).unwrap_err();
+    assert_eq!(error.message(), "the state of `u` lacks the row of a key that is to be written");
 }
