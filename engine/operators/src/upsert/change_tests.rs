@@ -3,7 +3,7 @@
 use arrow::datatypes::{DataType, Field, Schema};
 
 use super::crash_tests::memory;
-use super::harness::{A, B, Event, Kind, Row, Store, batch, drain, event, feed, rows_of, spec, transitions, upsert};
+use super::harness::{A, B, Event, Kind, Row, Store, batch, drain, event, feed, rows_of, transitions, upsert};
 use super::remember_tests::{column, restored, with};
 use super::*;
 
