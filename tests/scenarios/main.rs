@@ -11,43 +11,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::LazyLock;
 
+use millstream_tests::binary::{binary, root};
 use serde_json::Value;
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
-}
-
-/// The binary beside this test's own, built where it is not there or older than its sources.
-fn binary() -> &'static Path {
-    static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
-        // target/debug/deps/scenarios-..
-        let folder = std::env::current_exe().unwrap().parent().and_then(Path::parent).unwrap().to_path_buf();
-        let binary = folder.join(format!("millstream{}", std::env::consts::EXE_SUFFIX));
-        if !is_current(&binary) {
-            let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-            let mut build = Command::new(cargo);
-            build.args(["build", "--quiet", "--package", "millstream"]).current_dir(root());
-            build.env("CARGO_TARGET_DIR", folder.parent().unwrap());
-            if folder.file_name().is_some_and(|profile| profile == "release") {
-                build.arg("--release");
-            }
-            assert!(build.status().unwrap().success(), "the binary cannot be built");
-        }
-        binary
-    });
-    &BINARY
-}
-
-/// Whether a binary is there and none of the sources cargo has noted beside it is newer.
-fn is_current(binary: &Path) -> bool {
-    let changed = |path: &Path| fs::metadata(path).and_then(|m| m.modified()).ok();
-    let Some(built) = changed(binary) else { return false };
-    let Ok(noted) = fs::read_to_string(binary.with_extension("d")) else { return false };
-    let sources = noted.split_once(": ").map(|(_, sources)| sources).unwrap_or_default();
-    sources.split_whitespace().all(|source| changed(Path::new(source)).is_some_and(|changed| changed <= built))
-}
 
 fn pipelines(folder: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();

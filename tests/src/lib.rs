@@ -12,6 +12,7 @@
     reason = "a test fails by panicking"
 )]
 
+pub mod binary;
 pub mod bind;
 pub mod check;
 pub mod random;
