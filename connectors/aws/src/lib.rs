@@ -1,0 +1,14 @@
+//! Connectors for AWS, over its official SDKs.
+//!
+//! Each folder is one service: `config.rs` its options, `source.rs`, `sink.rs`, `table.rs` what it can be. What they
+//! share is how a client is made ([`access`]) and what an answer of a service means ([`answer`]).
+
+pub(crate) mod access;
+pub(crate) mod answer;
+
+use millstream_core::connector::ConnectorKind;
+
+/// Every kind of connector of this crate, in the order in which `list` shows them.
+pub fn kinds() -> Vec<ConnectorKind> {
+    vec![]
+}
