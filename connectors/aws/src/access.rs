@@ -30,12 +30,7 @@ pub(crate) struct Access {
 impl Access {
     pub(crate) fn new(region: Option<&str>, endpoint: Option<&str>, role_arn: Option<&str>) -> Self {
         let owned = |text: Option<&str>| text.map(str::to_owned);
-        Self {
-            region: owned(region),
-            endpoint: owned(endpoint),
-            role_arn: owned(role_arn),
-            config: OnceCell::new(),
-        }
+        Self { region: owned(region), endpoint: owned(endpoint), role_arn: owned(role_arn), config: OnceCell::new() }
     }
 
     /// The configuration for a service's client. Its own retries are off: the engine retries, counts and reports
@@ -48,7 +43,8 @@ impl Access {
     }
 
     async fn load(&self) -> Result<SdkConfig> {
-        let http = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+        let http =
+            aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
         let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(ATTEMPT).build();
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .http_client(http)
@@ -68,8 +64,10 @@ impl Access {
         }
         let Some(role) = &self.role_arn else { return Ok(base) };
         // The role is assumed at STS itself, not at an endpoint that stands for another service.
-        let sts = base.to_builder().endpoint_url(None::<String>).build();
-        let provider = AssumeRoleProvider::builder(role).session_name("millstream").configure(&sts).build().await;
+        let mut sts = base.to_builder();
+        sts.set_endpoint_url(None);
+        let provider =
+            AssumeRoleProvider::builder(role).session_name("millstream").configure(&sts.build()).build().await;
         let provider = aws_credential_types::provider::SharedCredentialsProvider::new(provider);
         Ok(base.into_builder().credentials_provider(provider).build())
     }

@@ -21,6 +21,7 @@ pub mod schema;
 pub mod sink;
 pub mod snapshot;
 pub mod source;
+pub mod stager;
 pub mod table;
 pub mod time;
 

@@ -190,8 +190,9 @@ pub trait Sink: Send {
         let _ = tables;
         Ok(())
     }
-    /// Removes what earlier processes have staged and will never be committed. Called on instance 0 as soon as a
-    /// checkpoint of this process is claimed: no other can claim one any more.
+    /// Removes what earlier processes have staged and will never be committed, and no more than that: see
+    /// [`crate::stager::Stager::supersedes`]. Called on instance 0 as soon as a checkpoint of this process is claimed
+    /// and visible.
     ///
     /// # Errors
     /// As `write`.

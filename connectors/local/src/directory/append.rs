@@ -110,11 +110,11 @@ impl AppendSink {
                 self.finish(open);
             }
         }
-        let SinkOptions { id, run, generation, instance, .. } = &self.options;
+        let SinkOptions { id, run, instance, .. } = &self.options;
         let batch_id = format!("{id}-{run}-{:06}-{instance}-{:04}", self.checkpoint, self.sequence + 1);
         let target = self.paths.render(batch, row, &batch_id)?;
         self.begun += 1;
-        let staged = self.place.staged(&format!("{generation}-{instance}-{:06}", self.begun));
+        let staged = self.place.staged(&format!("{instance}-{:06}", self.begun));
         let encoder = encoder(self.options.format, &self.options.schema, &encode_options(&self.options))?;
         let file = StagedFile::create(self.place.root.join(&staged), encoder, self.options.compression)?;
         self.sequence += 1;
@@ -228,7 +228,7 @@ impl Sink for AppendSink {
     }
 
     async fn clean(&mut self) -> Result<()> {
-        self.place.clean(&self.options.generation)
+        self.place.clean()
     }
 
     fn summary(&self) -> Option<String> {

@@ -82,7 +82,7 @@ impl Sink for OverwriteSink {
         let mut entries = Vec::new();
         for (i, target) in self.current.changed_files().into_iter().enumerate() {
             // The same name when it is prepared again: nothing is left over.
-            let name = format!("{}-{checkpoint:06}-{i:06}", self.options.generation);
+            let name = format!("{checkpoint:06}-{i:06}");
             entries.push(self.stage(target, &name)?);
         }
         if !entries.is_empty() {
@@ -118,7 +118,7 @@ impl Sink for OverwriteSink {
     }
 
     async fn clean(&mut self) -> Result<()> {
-        self.place.clean(&self.options.generation)
+        self.place.clean()
     }
 
     fn summary(&self) -> Option<String> {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use millstream_core::Result;
 use millstream_core::sink::SinkOptions;
+use millstream_core::stager::Stager;
 
 use super::config::DirectoryConfig;
 use super::{fixed_part, staged};
@@ -15,6 +16,8 @@ use crate::io_error::io_error;
 
 /// The folder of hidden files below a root.
 pub(crate) const STAGING: &str = ".staging";
+/// Stands between a hidden file's owner and its name.
+const SEPARATOR: &str = "~~";
 
 /// Where and how a sink writes its files.
 #[derive(Debug, Clone)]
@@ -24,6 +27,8 @@ pub(crate) struct Place {
     fixed: String,
     /// The folder of the sink's hidden files, below the root.
     staging: String,
+    /// Begins the names of hidden files: whose they are.
+    stager: Stager,
     pub(crate) fsync: bool,
     pub(crate) max_open_files: usize,
     pub(crate) clock: Arc<dyn Clock>,
@@ -43,6 +48,7 @@ impl Place {
             root: PathBuf::from(&config.path),
             fixed: fixed_part(template),
             staging: format!("{STAGING}/{}/{}", options.pipeline, options.id),
+            stager: Stager::of(options),
             fsync: config.fsync,
             max_open_files: config.max_open_files,
             clock,
@@ -55,9 +61,9 @@ impl Place {
         self.root.join(&self.staging)
     }
 
-    /// The hidden file `name`, below the root.
+    /// The hidden file `name` of this process, below the root.
     pub(crate) fn staged(&self, name: &str) -> String {
-        format!("{}/{name}", self.staging)
+        format!("{}/{}{SEPARATOR}{name}", self.staging, self.stager)
     }
 
     /// Makes the names of files in `folder` durable, as far as this sink promises that: also the folders that were
@@ -78,12 +84,15 @@ impl Place {
         Ok(())
     }
 
-    /// Removes what other generations have staged.
+    /// Removes what earlier processes have staged.
     ///
     /// # Errors
     /// `Unavailable`.
-    pub(crate) fn clean(&self, generation: &str) -> Result<()> {
-        staged::remove_others(&self.staging(), generation)?;
+    pub(crate) fn clean(&self) -> Result<()> {
+        staged::remove(&self.staging(), |name| {
+            let stager = name.split_once(SEPARATOR).and_then(|(stager, _)| stager.parse().ok());
+            stager.is_some_and(|stager| self.stager.supersedes(&stager))
+        })?;
         self.tidy();
         Ok(())
     }

@@ -134,20 +134,19 @@ fn tidied_away(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists)
 }
 
-/// Removes the files of other generations from a staging folder.
+/// Removes files from a staging folder by name.
 ///
 /// # Errors
 /// `Unavailable`.
-pub(crate) fn remove_others(staging: &Path, generation: &str) -> Result<()> {
+pub(crate) fn remove(staging: &Path, unwanted: impl Fn(&str) -> bool) -> Result<()> {
     let entries = match fs::read_dir(staging) {
         Ok(entries) => entries,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(io_error("read", staging, e)),
     };
-    let own = format!("{generation}-");
     for entry in entries {
         let entry = entry.map_err(|e| io_error("read", staging, e))?;
-        if !entry.file_name().to_string_lossy().starts_with(&own) {
+        if unwanted(&entry.file_name().to_string_lossy()) {
             match fs::remove_file(entry.path()) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(io_error("remove", &entry.path(), e)),
                 _ => {}

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use millstream_core::sink::{BatchId, Outcome, Prepared, Sink, SinkOptions};
+use millstream_core::stager::Stager;
 use millstream_core::{Batch, Error, Result};
 use serde_json::Value;
 
@@ -15,7 +16,7 @@ pub(crate) struct MemorySink {
     memory: Memory,
     delivery: Delivery,
     id: String,
-    generation: String,
+    stager: Stager,
     instance: usize,
     /// Rows written since the last checkpoint, where they are staged.
     open: Vec<Batch>,
@@ -23,9 +24,9 @@ pub(crate) struct MemorySink {
 
 impl MemorySink {
     pub(crate) fn new(memory: Memory, delivery: Delivery, options: &SinkOptions) -> Self {
-        let SinkOptions { id, generation, instance, .. } = options;
-        let (id, generation, instance) = (id.clone(), generation.clone(), *instance);
-        Self { memory, delivery, id, generation, instance, open: Vec::new() }
+        let SinkOptions { id, instance, .. } = options;
+        let (id, instance) = (id.clone(), *instance);
+        Self { memory, delivery, id, stager: Stager::of(options), instance, open: Vec::new() }
     }
 }
 
@@ -48,8 +49,8 @@ impl Sink for MemorySink {
     }
 
     async fn prepare(&mut self, checkpoint: u64, _whole: bool) -> Result<Prepared> {
-        let (sink, generation, instance) = (self.id.clone(), self.generation.clone(), self.instance);
-        let stage = Stage { sink, generation, checkpoint, instance };
+        let (sink, stager, instance) = (self.id.clone(), self.stager.clone(), self.instance);
+        let stage = Stage { sink, stager, checkpoint, instance };
         let mut contents = self.memory.lock();
         if !self.open.is_empty() {
             contents.staged.entry(stage.clone()).or_default().append(&mut self.open);
@@ -81,7 +82,7 @@ impl Sink for MemorySink {
     }
 
     async fn clean(&mut self) -> Result<()> {
-        self.memory.lock().staged.retain(|stage, _| stage.sink != self.id || stage.generation == self.generation);
+        self.memory.lock().staged.retain(|stage, _| stage.sink != self.id || !self.stager.supersedes(&stage.stager));
         Ok(())
     }
 

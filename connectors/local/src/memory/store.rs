@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use millstream_core::sink::BatchId;
 use millstream_core::source::SplitId;
+use millstream_core::stager::Stager;
 use millstream_core::{Batch, ErrorKind, EventTime};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
@@ -33,7 +34,7 @@ pub(crate) struct Script {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Stage {
     pub(crate) sink: String,
-    pub(crate) generation: String,
+    pub(crate) stager: Stager,
     pub(crate) checkpoint: u64,
     pub(crate) instance: usize,
 }

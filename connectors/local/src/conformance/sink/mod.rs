@@ -88,6 +88,7 @@ pub async fn sink(under_test: &impl SinkUnderTest) {
             staged::any_process_can_commit(&case("claimed")).await;
             staged::a_late_commit_changes_nothing(&case("late")).await;
             staged::cleaning_removes_what_others_staged(&case("cleaned")).await;
+            staged::cleaning_leaves_what_others_will_commit(&case("paused")).await;
             staged::what_is_gone_is_told(&case("lost")).await;
             for (i, whole) in [[false, false], [true, false], [false, true]].into_iter().enumerate() {
                 state::layers_give_the_state_back(&case(&format!("state{i}")), whole).await;
@@ -116,9 +117,15 @@ impl<'a, T: SinkUnderTest> Case<'a, T> {
 
     /// All instances of a process of the generation `generation`, whose first checkpoint is `checkpoint`.
     async fn start(&self, generation: &str, checkpoint: u64) -> Vec<Box<dyn Sink>> {
+        self.start_run(&self.options.run, generation, checkpoint).await
+    }
+
+    /// The same of another run of the pipeline.
+    async fn start_run(&self, run: &str, generation: &str, checkpoint: u64) -> Vec<Box<dyn Sink>> {
         let mut sinks = Vec::new();
         for instance in 0..self.options.instances {
-            let options = SinkOptions { generation: generation.into(), checkpoint, instance, ..self.options.clone() };
+            let (run, generation) = (run.to_owned(), generation.to_owned());
+            let options = SinkOptions { run, generation, checkpoint, instance, ..self.options.clone() };
             sinks.push(self.under_test.open(&options).await);
         }
         sinks

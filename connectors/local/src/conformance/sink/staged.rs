@@ -111,6 +111,28 @@ pub(super) async fn cleaning_removes_what_others_staged<T: SinkUnderTest>(case: 
     case.sees_first(100, "own rows stay").await;
 }
 
+pub(super) async fn cleaning_leaves_what_others_will_commit<T: SinkUnderTest>(case: &Case<'_, T>) {
+    let mut paused = case.start("g1", 1).await;
+    case.write(&mut paused, 0, 100).await;
+    let first = prepare(&mut paused, 1, true).await;
+    // It claims that, and sleeps. Its successor goes on from there.
+    let mut successor = case.start("g2", 2).await;
+    commit(&mut successor, 1, &first).await;
+    restore(&mut successor, &[&first]).await;
+    case.write(&mut successor, 100, 200).await;
+    let second = prepare(&mut successor, 2, false).await;
+    let staged = case.under_test.staged(&case.options).await;
+    commit(&mut paused, 1, &first).await;
+    paused[0].clean().await.unwrap();
+    assert_eq!(case.under_test.staged(&case.options).await, staged, "a process that wakes up late removes nothing");
+    // Nor does a run with its own checkpoints, over the same place.
+    let mut other = case.start_run("r2", "g3", 9).await;
+    other[0].clean().await.unwrap();
+    assert_eq!(case.under_test.staged(&case.options).await, staged, "what another run staged stays");
+    commit(&mut successor, 2, &second).await;
+    case.sees_first(200, "the successor goes on").await;
+}
+
 pub(super) async fn what_is_gone_is_told<T: SinkUnderTest>(case: &Case<'_, T>) {
     let mut crashed = case.start("g1", 1).await;
     case.write(&mut crashed, 0, 100).await;
