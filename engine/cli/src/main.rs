@@ -48,6 +48,7 @@ fn main() -> std::process::ExitCode {
     let args = args::Args::parse();
     terminal::colors(args.color);
     panics::install();
+    millstream_udf::compile::announce(|what| terminal::note(&format!("{what}\n")));
     logging::install(args.log.as_deref().unwrap_or(args.command.default_log()));
     exit::code(args.command.execute())
 }

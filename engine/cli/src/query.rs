@@ -12,7 +12,7 @@ use millstream_core::sink::WriteMode;
 use millstream_runtime::graph::{Graph, NodeKind, SinkNode, UpsertNode};
 use millstream_spec::model::Pipeline;
 use millstream_spec::{Finding, Severity, Span, codes};
-use millstream_sql::{SqlError, SqlErrorKind, run_batch, streams};
+use millstream_sql::{Functions, SqlError, SqlErrorKind, run_batch_with, streams};
 
 use crate::args::{QueryArgs, RowFormat};
 use crate::exit::Failure;
@@ -32,7 +32,9 @@ pub(crate) fn execute(args: &QueryArgs) -> Result<(), Failure> {
     run::play(async {
         let named: Vec<String> = streams(&args.sql).into_iter().map(|(name, _)| name).collect();
         let tables = tables(&loaded, &graph, &named).await?;
-        let found = run_batch(&args.sql, tables).await.map_err(|errors| told(&args.sql, &errors))?;
+        let none = Functions::new();
+        let functions = loaded.planned.as_ref().map_or(&none, |p| &p.functions);
+        let found = run_batch_with(&args.sql, tables, functions).await.map_err(|errors| told(&args.sql, &errors))?;
         let schema = found.first().map_or_else(|| Arc::new(Schema::empty()), RecordBatch::schema);
         terminal::out(&rows::text(&schema, &found, args.format)?);
         let count = found.iter().map(RecordBatch::num_rows).sum::<usize>();
@@ -160,6 +162,7 @@ fn code(kind: SqlErrorKind) -> &'static str {
         SqlErrorKind::UnknownPort => codes::UNKNOWN_PORT,
         SqlErrorKind::UnknownColumn => codes::SQL_UNKNOWN_COLUMN,
         SqlErrorKind::UnknownFunction => codes::SQL_UNKNOWN_FUNCTION,
+        SqlErrorKind::UdfArguments => codes::UDF_CALL,
         SqlErrorKind::DecimalOverflow => codes::SQL_DECIMAL_OVERFLOW,
         SqlErrorKind::NotBoolean => codes::SQL_NOT_BOOLEAN,
         _ => codes::SQL_PLAN,

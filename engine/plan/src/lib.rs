@@ -11,6 +11,7 @@
 mod binding;
 mod describe;
 mod findings;
+mod functions;
 mod operators;
 mod planner;
 mod ports;

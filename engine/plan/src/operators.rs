@@ -40,7 +40,7 @@ impl<'a> Planner<'a> {
                 }
                 None => RuleReason::Text(format!("{} does not hold: {}", rule.value, check.value.text.trim())),
             };
-            match millstream_sql::plan_predicate(&check.value.text, &input.schema) {
+            match millstream_sql::plan_predicate_with(&check.value.text, &input.schema, &self.functions) {
                 Ok(predicate) => planned.push(RuntimeRule {
                     id: rule.value.clone(),
                     predicate: predicate.predicate(),

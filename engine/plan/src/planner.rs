@@ -13,7 +13,7 @@ use millstream_spec::codes;
 use millstream_spec::model::{Pipeline, SqlText, Transform, TransformKind};
 use millstream_spec::suggest;
 use millstream_spec::{Finding, Severity, Span, Spanned};
-use millstream_sql::{SqlError, SqlErrorKind};
+use millstream_sql::{Functions, SqlError, SqlErrorKind};
 
 use crate::binding::{Absent, Bind, Bound};
 use crate::describe::Description;
@@ -38,6 +38,8 @@ pub struct Planned {
     pub findings: Vec<Finding>,
     /// What each node does, in words.
     pub description: Description,
+    /// The user's functions, for other SQL about the same file.
+    pub functions: Functions,
 }
 
 /// Plans `pipeline`.
@@ -60,6 +62,7 @@ pub(crate) struct Planner<'a> {
     pub(crate) ports: Ports,
     pub(crate) findings: Vec<Finding>,
     pub(crate) description: Description,
+    pub(crate) functions: Functions,
     /// Nodes with findings: who reads them is left out without more.
     broken: BTreeSet<String>,
     planned: BTreeSet<String>,
@@ -85,13 +88,16 @@ impl<'a> Planner<'a> {
                 table_writers.entry(into.value.clone()).or_insert_with(|| id.value.clone());
             }
         }
+        let mut findings = Vec::new();
+        let functions = crate::functions::load(pipeline, &mut findings);
         Self {
             pipeline,
             options,
             nodes: Vec::new(),
             ports: Ports::default(),
-            findings: Vec::new(),
+            findings,
             description: Description::default(),
+            functions,
             broken: BTreeSet::new(),
             planned: BTreeSet::new(),
             stack: Vec::new(),
@@ -325,7 +331,7 @@ impl<'a> Planner<'a> {
             nodes: self.nodes,
             checkpoint_every: self.pipeline.checkpoint.every,
         });
-        Planned { graph, findings: self.findings, description: self.description }
+        Planned { graph, findings: self.findings, description: self.description, functions: self.functions }
     }
 
     fn unread_nodes(&mut self) {
@@ -354,6 +360,7 @@ fn sql_code(kind: SqlErrorKind) -> &'static str {
         SqlErrorKind::UnknownPort => codes::UNKNOWN_PORT,
         SqlErrorKind::UnknownColumn => codes::SQL_UNKNOWN_COLUMN,
         SqlErrorKind::UnknownFunction => codes::SQL_UNKNOWN_FUNCTION,
+        SqlErrorKind::UdfArguments => codes::UDF_CALL,
         SqlErrorKind::Volatile => codes::SQL_VOLATILE,
         SqlErrorKind::DecimalOverflow => codes::SQL_DECIMAL_OVERFLOW,
         SqlErrorKind::NeedsWindow => codes::SQL_NEEDS_WINDOW,

@@ -96,7 +96,8 @@ impl<'a> Planner<'a> {
     }
 
     fn catalog(&self) -> Catalog {
-        self.ports
+        let ports: Catalog = self
+            .ports
             .iter()
             .map(|(name, p)| {
                 (
@@ -104,7 +105,8 @@ impl<'a> Planner<'a> {
                     millstream_sql::Port { schema: p.schema.clone(), key: p.key.clone(), bounded: p.bounded },
                 )
             })
-            .collect()
+            .collect();
+        ports.with_functions(self.functions.clone())
     }
 
     fn add_query(&mut self, id: &Spanned<String>, query: PlannedQuery) -> Option<()> {

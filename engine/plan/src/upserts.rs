@@ -274,7 +274,7 @@ impl<'a> Planner<'a> {
         let mut specs = Vec::new();
         for (number, (name, check)) in status.iter().enumerate() {
             let path = format!("{path}.status.{}", name.value);
-            let predicate = match millstream_sql::plan_predicate(&check.value.text, schema) {
+            let predicate = match millstream_sql::plan_predicate_with(&check.value.text, schema, &self.functions) {
                 Ok(predicate) => predicate,
                 Err(errors) => {
                     self.sql_findings(check, &path, errors);

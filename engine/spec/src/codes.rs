@@ -1,7 +1,7 @@
 //! Every code a finding can have. `docs/diagnostics.md` explains each; a test keeps the two together.
 //!
 //! `E00xx` the file's YAML and structure - `E01xx` names, bindings, connectors - `E02xx` ports and the graph -
-//! `E03xx` SQL - `W0xxx` warnings, by the same hundreds.
+//! `E03xx` SQL - `E04xx` UDFs - `W0xxx` warnings, by the same hundreds.
 
 macro_rules! codes {
     ($($(#[doc = $doc:literal])+ $name:ident = $code:literal;)+) => {
@@ -139,6 +139,17 @@ codes! {
     SQL_BAD_WINDOW = "E0311";
     /// The result would depend on the order in which rows arrive.
     SQL_ORDER_DEPENDENT = "E0312";
+
+    /// A UDF's crate does not build, or its library cannot be used.
+    UDF_UNUSABLE = "E0401";
+    /// A UDF takes or gives a type that cannot be passed.
+    UDF_SIGNATURE = "E0402";
+    /// An option has no meaning for a UDF of this kind.
+    UDF_OPTION = "E0403";
+    /// A UDF has the name of a function that SQL has, or of another UDF.
+    UDF_NAME = "E0404";
+    /// A UDF is called with arguments it does not take, or where it cannot be called.
+    UDF_CALL = "E0405";
 
     /// No node uses the binding.
     UNUSED_BINDING = "W0101";

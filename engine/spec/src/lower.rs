@@ -12,7 +12,7 @@ use crate::file::{self, Entries};
 use crate::findings::Findings;
 use crate::model::{
     Binding, Checkpoint, Digest, Emit, EventTimeSpec, OrderedMap, Oversize, Pipeline, Profile, RouteElse, Rule,
-    SetSpec, SinkSpec, Source, Step, Table, Test, Transform, TransformKind,
+    SetSpec, SinkSpec, Source, Step, Table, Test, Transform, TransformKind, UdfFrom, UdfSpec,
 };
 use crate::path;
 use crate::span::Span;
@@ -43,6 +43,7 @@ impl Lowering<'_> {
             checkpoint: checkpoint(file.checkpoint),
             sources: self.entries(file.sources, "sources", Self::source),
             tables: self.entries(file.tables.unwrap_or_default(), "tables", |_, table, _| Some(table_of(table, base))),
+            udfs: self.entries(file.udfs.unwrap_or_default(), "udfs", |_, udf, _| udf_of(udf)),
             transforms: self.entries(file.transforms.unwrap_or_default(), "transforms", Self::transform),
             sinks: self.entries(file.sinks.unwrap_or_default(), "sinks", |_, sink, _| Some(sink_of(sink, base))),
             drop: file.drop,
@@ -217,6 +218,26 @@ fn table_of(table: file::Table, base: Delivery) -> Table {
         },
         delivery: delivery(base, table.delivery.as_ref()),
     }
+}
+
+/// None where a check has told what is missing.
+fn udf_of(udf: file::Udf) -> Option<UdfSpec> {
+    let from = match (udf.folder, udf.library) {
+        (Some(folder), None) => UdfFrom::Crate(folder),
+        (None, Some(path)) => UdfFrom::Library {
+            path,
+            args: udf.args?.into_iter().map(|arg| arg.0).collect(),
+            returns: udf.returns?.0.0,
+            kind: match udf.kind {
+                Some(file::UdfKind::Aggregate) => "aggregate",
+                Some(file::UdfKind::Async) => "async",
+                Some(file::UdfKind::Scalar) | None => "scalar",
+            },
+        },
+        _ => return None,
+    };
+    let file::Udf { ordered, timeout, max_in_flight, deterministic, .. } = udf;
+    Some(UdfSpec { from, ordered, timeout: timeout.map(|t| t.0), max_in_flight, deterministic })
 }
 
 fn sink_of(sink: file::Sink, base: Delivery) -> SinkSpec {

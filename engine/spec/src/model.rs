@@ -27,6 +27,8 @@ pub struct Pipeline {
     pub sources: OrderedMap<Source>,
     /// `tables:`.
     pub tables: OrderedMap<Table>,
+    /// `udfs:`.
+    pub udfs: OrderedMap<UdfSpec>,
     /// `transforms:`.
     pub transforms: OrderedMap<Transform>,
     /// `sinks:`.
@@ -117,6 +119,39 @@ pub enum Oversize {
     FailRow,
     /// These columns are cut until it fits.
     Truncate(Vec<Spanned<String>>),
+}
+
+/// One function of the user's.
+#[derive(Debug, Clone)]
+pub struct UdfSpec {
+    /// Where it comes from.
+    pub from: UdfFrom,
+    /// `ordered:`.
+    pub ordered: Option<bool>,
+    /// `timeout:`.
+    pub timeout: Option<Duration>,
+    /// `max_in_flight:`.
+    pub max_in_flight: Option<u32>,
+    /// `deterministic:`.
+    pub deterministic: Option<bool>,
+}
+
+/// Where a UDF comes from.
+#[derive(Debug, Clone)]
+pub enum UdfFrom {
+    /// A crate to be built.
+    Crate(Spanned<String>),
+    /// A built library.
+    Library {
+        /// The file.
+        path: Spanned<String>,
+        /// Name of each argument's type, and whether the function sees nulls of it.
+        args: Vec<(String, bool)>,
+        /// Name of the result's type.
+        returns: String,
+        /// `scalar`, `aggregate`, `async`.
+        kind: &'static str,
+    },
 }
 
 /// One transform.

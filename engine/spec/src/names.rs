@@ -39,6 +39,7 @@ pub(crate) fn check<'a>(
     findings: &mut Findings,
 ) -> Option<&'a str> {
     unique_ids(root, file, findings);
+    udfs(root, findings);
     transforms(root, findings);
     tests(root, findings);
     let selected = select(root, profile, findings);
@@ -94,6 +95,42 @@ fn unique_ids(root: &Node, file: &str, findings: &mut Findings) {
                     format!("a source cannot be called `{}`", key.text),
                 )
                 .help("it is a step of tests: choose another id");
+        }
+    }
+}
+
+/// Exactly one of `crate` and `library`; the signature beside a library only, because a crate's source has it.
+fn udfs(root: &Node, findings: &mut Findings) {
+    for (key, node) in root.get("udfs").map(Node::entries).unwrap_or_default() {
+        let at = path::key("udfs", &key.text);
+        let place = |name: &str| node.entries().iter().find(|(k, _)| k.text == name).map(|(k, _)| k.span);
+        match (place("crate"), place("library")) {
+            (None, None) if !node.entries().is_empty() => {
+                findings
+                    .error(codes::EXACTLY_ONE, key.span, &at, format!("the UDF `{}` has no code", key.text))
+                    .help("one of: crate (a folder, built on demand), library (a built file)");
+            }
+            (Some(_), Some(second)) => {
+                findings
+                    .error(codes::EXACTLY_ONE, second, &at, format!("the UDF `{}` is both crate and library", key.text))
+                    .help("remove one of them");
+            }
+            (Some(_), None) => {
+                for name in ["args", "returns", "kind"] {
+                    let Some(span) = place(name) else { continue };
+                    findings
+                        .error(codes::UDF_OPTION, span, &path::key(&at, name), format!("`{name}` stands beside `crate`"))
+                        .help("remove it: it is read from the crate's source");
+                }
+            }
+            (None, Some(library)) => {
+                for name in ["args", "returns"].into_iter().filter(|name| place(name).is_none()) {
+                    findings
+                        .error(codes::MISSING_KEY, library, &at, format!("`{name}` is missing beside `library`"))
+                        .help("a library does not say what it takes: `args: [bigint, double]`, `returns: double`");
+                }
+            }
+            (None, None) => {}
         }
     }
 }

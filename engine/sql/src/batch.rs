@@ -15,6 +15,7 @@ use datafusion::physical_plan::collect;
 
 use crate::error::SqlError;
 use crate::findings::findings;
+use crate::functions::Functions;
 use crate::hidden::View;
 use crate::logical;
 use crate::normal::normalised;
@@ -30,8 +31,20 @@ pub async fn run_batch(
     text: &str,
     tables: Vec<(String, SchemaRef, Vec<RecordBatch>)>,
 ) -> Result<Vec<RecordBatch>, Vec<SqlError>> {
+    run_batch_with(text, tables, &Functions::new()).await
+}
+
+/// The same, with functions of the user's.
+///
+/// # Errors
+/// As [`run_batch`].
+pub async fn run_batch_with(
+    text: &str,
+    tables: Vec<(String, SchemaRef, Vec<RecordBatch>)>,
+    functions: &Functions,
+) -> Result<Vec<RecordBatch>, Vec<SqlError>> {
     let schemas: BTreeMap<&str, SchemaRef> = tables.iter().map(|(n, s, _)| (n.as_str(), s.clone())).collect();
-    let mut logical = logical::plan(text, &schemas, WindowRelations::Batch, false)?;
+    let mut logical = logical::plan(text, &schemas, functions, WindowRelations::Batch, false)?;
     let plan = match normalised(logical.plan.clone(), true) {
         Ok(plan) => plan,
         Err(e) => return Err(vec![e]),

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 
+use crate::functions::Functions;
+
 /// A stream (or table) that SQL can name.
 #[derive(Debug, Clone)]
 pub struct Port {
@@ -20,6 +22,7 @@ pub struct Port {
 #[derive(Debug, Clone, Default)]
 pub struct Catalog {
     ports: BTreeMap<String, Port>,
+    functions: Functions,
 }
 
 impl Catalog {
@@ -30,6 +33,16 @@ impl Catalog {
     /// Adds a port; one of the same name is replaced.
     pub fn insert(&mut self, name: impl Into<String>, port: Port) {
         self.ports.insert(name.into(), port);
+    }
+    /// The same with functions of the user's.
+    #[must_use]
+    pub fn with_functions(mut self, functions: Functions) -> Self {
+        self.functions = functions;
+        self
+    }
+    /// The user's functions.
+    pub fn functions(&self) -> &Functions {
+        &self.functions
     }
     /// The port named `name`.
     pub fn port(&self, name: &str) -> Option<&Port> {
@@ -43,7 +56,7 @@ impl Catalog {
 
 impl FromIterator<(String, Port)> for Catalog {
     fn from_iter<I: IntoIterator<Item = (String, Port)>>(ports: I) -> Self {
-        Self { ports: ports.into_iter().collect() }
+        Self { ports: ports.into_iter().collect(), functions: Functions::default() }
     }
 }
 

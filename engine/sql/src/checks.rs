@@ -11,6 +11,8 @@ use datafusion::logical_expr::{Aggregate as AggregateNode, Expr, ExprSchemable, 
 use crate::cut::unaliased;
 use crate::error::{SqlError, SqlErrorKind};
 use crate::logical::Logical;
+use crate::parse::Names;
+use crate::text::Text;
 use millstream_core::schema::type_name;
 
 /// The most digits of a decimal.
@@ -20,6 +22,11 @@ const SPARE: i16 = 3;
 
 /// The bytes of the columns an expression uses.
 fn place(expr: &Expr, logical: &Logical<'_>) -> Option<Range<usize>> {
+    place_of(expr, &logical.text, &logical.names)
+}
+
+/// The same, of a text that is not planned yet.
+pub(crate) fn place_of(expr: &Expr, text: &Text<'_>, names: &Names) -> Option<Range<usize>> {
     let mut spans = Vec::new();
     let _ = expr.apply(|e| {
         if let Expr::Column(column) = e {
@@ -27,8 +34,8 @@ fn place(expr: &Expr, logical: &Logical<'_>) -> Option<Range<usize>> {
         }
         Ok(TreeNodeRecursion::Continue)
     });
-    let own = Span::union_iter(spans).and_then(|s| logical.text.range(&s));
-    own.or_else(|| expr.column_refs().into_iter().find_map(|c| logical.names.identifier_at(&c.name)))
+    let own = Span::union_iter(spans).and_then(|s| text.range(&s));
+    own.or_else(|| expr.column_refs().into_iter().find_map(|c| names.identifier_at(&c.name)))
 }
 
 /// Sums and products of decimals that do not fit 38 digits.

@@ -19,6 +19,8 @@ pub enum SqlErrorKind {
     UnknownFunction,
     /// Types, arguments or clauses do not fit together.
     Planning,
+    /// One of the user's functions is called with arguments it does not take, or where it cannot be.
+    UdfArguments,
     /// The arguments of a window do not fit.
     BadWindow,
     /// The result would depend on when the query runs.

@@ -12,11 +12,13 @@ use datafusion::sql::sqlparser::ast::{Expr, Spanned, Statement, Value, VisitMut,
 
 use crate::error::{SqlError, SqlErrorKind};
 use crate::findings::findings;
+use crate::functions::Functions;
 use crate::hidden::{View, leave_out_of_wildcards};
 use crate::parse::{self, Names};
 use crate::relation::WindowRelations;
 use crate::session::{self, Provider};
 use crate::text::Text;
+use crate::udf::misuse;
 
 /// What the planner sees of a stream.
 #[derive(Debug)]
@@ -45,16 +47,21 @@ pub(crate) struct Logical<'a> {
 pub(crate) fn plan<'a>(
     sql: &'a str,
     streams: &BTreeMap<&str, SchemaRef>,
+    functions: &Functions,
     windows: WindowRelations,
     repeatable: bool,
 ) -> Result<Logical<'a>, Vec<SqlError>> {
     let text = Text::new(sql);
     let mut statement = parse::query(&text, sql).map_err(|e| vec![e])?;
     let names = Names::of(&text, &statement);
+    if names.calls_unusable(functions) {
+        // Why is told where the function is declared.
+        return Err(Vec::new());
+    }
     let known: Vec<&str> = streams.keys().copied().collect();
     let mut found = names.unknown_streams(&known);
     let blind = !found.is_empty();
-    found.extend(names.unknown_functions());
+    found.extend(names.unknown_functions(functions));
     if repeatable {
         found.extend(names.volatile());
     }
@@ -69,7 +76,7 @@ pub(crate) fn plan<'a>(
     if !named.is_empty() {
         leave_out_of_wildcards(&mut statement, &exposed);
     }
-    let result = plan_statement(statement, &text, &names, &views, windows, &mut found);
+    let result = plan_statement(statement, &text, &names, &views, (functions, windows), &mut found);
     match result {
         Some(plan) if found.is_empty() => Ok(Logical { text, names, plan, views }),
         _ => Err(sorted(found)),
@@ -90,21 +97,27 @@ fn plan_statement(
     text: &Text<'_>,
     names: &Names,
     views: &BTreeMap<String, View>,
-    windows: WindowRelations,
+    (functions, windows): (&Functions, WindowRelations),
     found: &mut Vec<SqlError>,
 ) -> Option<LogicalPlan> {
     const AT_MOST: usize = 32;
     let tables = |name: &str| -> Option<Arc<dyn TableSource>> {
         views.get(name).map(|v| Arc::new(StreamSource { schema: v.schema.clone() }) as _)
     };
-    let provider = Provider::new(&tables, windows);
+    let provider = Provider::new(&tables, functions, windows);
     if found.iter().any(|f| f.kind == SqlErrorKind::UnknownFunction) {
-        forget_unknown_calls(&mut statement);
+        forget_unknown_calls(&mut statement, functions);
     }
     for _ in 0..AT_MOST {
-        let planned: DfResult<LogicalPlan> =
-            SqlToRel::new(&provider).sql_statement_to_plan(statement.clone()).and_then(session::analyze);
-        let error = match planned {
+        let planned: DfResult<LogicalPlan> = SqlToRel::new(&provider).sql_statement_to_plan(statement.clone());
+        if let Ok(plan) = &planned {
+            let misused = misuse::in_plan(plan, text, names);
+            if !misused.is_empty() {
+                found.extend(misused);
+                return None;
+            }
+        }
+        let error = match planned.and_then(session::analyze) {
             Ok(plan) => return Some(plan),
             Err(error) => error,
         };
@@ -152,10 +165,10 @@ pub(crate) fn forget_at(tree: &mut impl VisitMut, place: Span) -> bool {
 }
 
 /// Takes calls of functions there are not for NULL.
-pub(crate) fn forget_unknown_calls(tree: &mut impl VisitMut) {
+pub(crate) fn forget_unknown_calls(tree: &mut impl VisitMut, functions: &Functions) {
     let _: ControlFlow<()> = visit_expressions_mut(tree, |expr| {
         if let Expr::Function(call) = expr
-            && !session::is_function(&call.name.to_string().to_lowercase())
+            && !functions.contains(&call.name.to_string().to_lowercase())
         {
             *expr = null();
         }

@@ -11,6 +11,7 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 
 use crate::error::{SqlError, SqlErrorKind};
 use crate::findings::lower_first;
+use crate::functions::Functions;
 use crate::hidden::Hidden;
 use crate::session;
 use crate::text::{Text, suggest};
@@ -123,7 +124,7 @@ impl Names {
     }
 
     /// Functions there are not.
-    pub(crate) fn unknown_functions(&self) -> Vec<SqlError> {
+    pub(crate) fn unknown_functions(&self, known: &Functions) -> Vec<SqlError> {
         let finding = |call: &Call, known: &[&str]| {
             let message = format!("no function named `{}`", call.name);
             let likely = crate::text::closest(&call.name, known.iter().copied());
@@ -131,11 +132,16 @@ impl Names {
                 .at(call.name_range.clone())
                 .help(likely.map(|l| format!("did you mean `{l}`?")))
         };
-        let functions = session::functions();
-        let calls = self.calls.iter().filter(|c| !session::is_function(&c.name)).map(|c| finding(c, &functions));
+        let functions = known.names();
+        let calls = self.calls.iter().filter(|c| !known.contains(&c.name)).map(|c| finding(c, &functions));
         let relations = session::relations();
         let sources = self.relations.iter().filter(|c| !relations.contains(&c.name.as_str()));
         calls.chain(sources.map(|c| finding(c, &relations))).collect()
+    }
+
+    /// Whether a function is called that cannot be used.
+    pub(crate) fn calls_unusable(&self, functions: &Functions) -> bool {
+        self.calls.iter().any(|c| functions.is_unusable(&c.name))
     }
 
     /// Functions whose result depends on when they are called.
@@ -293,7 +299,7 @@ mod tests {
     fn every_unknown_name_is_a_finding_of_its_own_bytes() {
         let sql = "SELECT summ(x), upper(lowr(y)) FROM tumbl(trips.complete, ts, INTERVAL '1 day'), trips.complete";
         let names = names(sql);
-        let mut places: Vec<&str> = (names.unknown_functions().iter())
+        let mut places: Vec<&str> = (names.unknown_functions(&Functions::new()).iter())
             .chain(&names.unknown_streams(&["trips.completed", "starts"]))
             .map(|e| &sql[e.range.clone().unwrap()])
             .collect();

@@ -33,7 +33,7 @@ type Found<T> = Result<T, Vec<SqlError>>;
 /// Everything that is wrong with it, each with its place in the text.
 pub fn plan_query(text: &str, catalog: &Catalog, emit: &Emit, horizon: Duration) -> Found<PlannedQuery> {
     let schemas: BTreeMap<&str, SchemaRef> = catalog.ports().map(|(n, p)| (n, p.schema.clone())).collect();
-    let streaming = match logical::plan(text, &schemas, WindowRelations::Stream, true) {
+    let streaming = match logical::plan(text, &schemas, catalog.functions(), WindowRelations::Stream, true) {
         Ok(logical) => logical,
         // What only bounded inputs can do is no mistake if these are.
         Err(errors) if errors.iter().all(|e| e.kind == SqlErrorKind::Unsupported) => {
@@ -74,7 +74,7 @@ fn prepared(logical: &Logical<'_>) -> Found<LogicalPlan> {
 
 /// The query over all rows, where all its inputs end.
 fn bounded(text: &str, catalog: &Catalog, schemas: &BTreeMap<&str, SchemaRef>) -> Found<Option<PlannedQuery>> {
-    let logical = logical::plan(text, schemas, WindowRelations::Batch, true)?;
+    let logical = logical::plan(text, schemas, catalog.functions(), WindowRelations::Batch, true)?;
     let planner = Planner { logical: &logical, catalog, schemas };
     let inputs = planner.inputs(&logical.plan);
     if inputs.is_empty() || !inputs.iter().all(|i| catalog.port(i).is_some_and(|p| p.bounded)) {

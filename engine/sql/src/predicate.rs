@@ -20,12 +20,14 @@ use millstream_core::{Error, ErrorKind, Result};
 use crate::chain::boolean;
 use crate::error::{SqlError, SqlErrorKind};
 use crate::findings::{findings, reason};
+use crate::functions::Functions;
 use crate::logical::{forget_at, sorted, unresolved_place};
 use crate::monotone::{asks_presence_only, required_columns, stays_true};
 use crate::parse::{self, Names};
 use crate::relation::WindowRelations;
 use crate::session::{self, Provider};
 use crate::text::Text;
+use crate::udf::misuse;
 use millstream_core::schema::type_name;
 
 /// A condition, compiled for the rows of one schema.
@@ -49,10 +51,25 @@ struct Compiled {
 /// # Errors
 /// Everything that is wrong with it, each with its place in the text.
 pub fn plan_predicate(text: &str, schema: &SchemaRef) -> Result<PlannedPredicate, Vec<SqlError>> {
+    plan_predicate_with(text, schema, &Functions::new())
+}
+
+/// The same, with functions of the user's.
+///
+/// # Errors
+/// As [`plan_predicate`].
+pub fn plan_predicate_with(
+    text: &str,
+    schema: &SchemaRef,
+    functions: &Functions,
+) -> Result<PlannedPredicate, Vec<SqlError>> {
     let places = Text::new(text);
     let tree = parse::expression(&places, text).map_err(|e| vec![e])?;
     let names = Names::of(&places, &tree);
-    let mut found = names.unknown_functions();
+    if names.calls_unusable(functions) {
+        return Err(Vec::new());
+    }
+    let mut found = names.unknown_functions(functions);
     found.extend(names.volatile());
     found.extend(names.subqueries.iter().map(|range| {
         SqlError::new(SqlErrorKind::Unsupported, "a condition over one row has no subqueries")
@@ -65,7 +82,7 @@ pub fn plan_predicate(text: &str, schema: &SchemaRef) -> Result<PlannedPredicate
     let visible = visible_schema(schema, &names);
     let planned = DFSchema::try_from(visible.as_ref().clone())
         .map_err(|e| findings(&e, &places, &names))
-        .map(|df| plan_expr(tree, &df, &places, &names, &mut found).map(|e| (e, df)))?;
+        .map(|df| plan_expr(tree, &df, (&places, &names), functions, &mut found).map(|e| (e, df)))?;
     let Some((expr, df)) = planned.filter(|_| found.is_empty()) else { return Err(sorted(found)) };
     let planning = |e: DataFusionError| findings(&e, &places, &names);
     let expr = boolean_only(expr, &df, text).map_err(|e| vec![e])?;
@@ -104,19 +121,26 @@ fn visible_schema(schema: &SchemaRef, names: &Names) -> Arc<Schema> {
 fn plan_expr(
     mut tree: SqlExpr,
     schema: &DFSchema,
-    places: &Text<'_>,
-    names: &Names,
+    (places, names): (&Text<'_>, &Names),
+    functions: &Functions,
     found: &mut Vec<SqlError>,
 ) -> Option<Expr> {
-    let provider = Provider::new(&|_| None, WindowRelations::Batch);
+    let provider = Provider::new(&|_| None, functions, WindowRelations::Batch);
     let planner = SqlToRel::new(&provider);
     let coerce = |e: Expr| ExprSimplifier::new(context(schema)).coerce(e, schema);
     if !found.is_empty() {
-        crate::logical::forget_unknown_calls(&mut tree);
+        crate::logical::forget_unknown_calls(&mut tree, functions);
     }
     for _ in 0..32 {
-        let planned = planner.sql_to_expr(tree.clone(), schema, &mut PlannerContext::new()).and_then(coerce);
-        let error = match planned {
+        let planned = planner.sql_to_expr(tree.clone(), schema, &mut PlannerContext::new());
+        if let Ok(expr) = &planned {
+            let before = found.len();
+            misuse::in_expr(expr, schema, places, names, found);
+            if found.len() > before {
+                return None;
+            }
+        }
+        let error = match planned.and_then(coerce) {
             Ok(expr) => return check_rows(expr, names, found),
             Err(error) => error,
         };

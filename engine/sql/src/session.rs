@@ -22,6 +22,7 @@ use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::prelude::SessionConfig;
 
+use crate::functions::Functions;
 use crate::relation::WindowRelations;
 
 /// Names as written, decimals for literals with a point, plain strings, exact places in errors; one partition,
@@ -106,12 +107,17 @@ pub(crate) fn relations() -> Vec<&'static str> {
 /// What the planner may look up: tables by name, the session's functions, and our relations.
 pub(crate) struct Provider<'a> {
     tables: &'a dyn Fn(&str) -> Option<Arc<dyn TableSource>>,
+    functions: &'a Functions,
     relations: Vec<Arc<dyn RelationPlanner>>,
 }
 
 impl<'a> Provider<'a> {
-    pub(crate) fn new(tables: &'a dyn Fn(&str) -> Option<Arc<dyn TableSource>>, windows: WindowRelations) -> Self {
-        Self { tables, relations: vec![Arc::new(windows)] }
+    pub(crate) fn new(
+        tables: &'a dyn Fn(&str) -> Option<Arc<dyn TableSource>>,
+        functions: &'a Functions,
+        windows: WindowRelations,
+    ) -> Self {
+        Self { tables, functions, relations: vec![Arc::new(windows)] }
     }
 }
 
@@ -139,13 +145,13 @@ impl ContextProvider for Provider<'_> {
         None
     }
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        state().scalar_functions().get(name).cloned()
+        self.functions.scalar(name)
     }
     fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {
         state().higher_order_functions().get(name).cloned()
     }
     fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
-        state().aggregate_functions().get(name).cloned()
+        self.functions.aggregate(name)
     }
     fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
         state().window_functions().get(name).cloned()

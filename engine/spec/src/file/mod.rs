@@ -13,6 +13,7 @@ mod source;
 mod table;
 mod test;
 mod transform;
+pub(crate) mod udf;
 
 pub(crate) use entries::Entries;
 pub(crate) use profile::Binding;
@@ -21,6 +22,7 @@ pub(crate) use source::{Column, ColumnOptions, ExcessDigits, ExtraFields, Source
 pub(crate) use table::{Oversize, Table};
 pub(crate) use test::{Crash, STEPS, StepFile, Test};
 pub(crate) use transform::{Dedup, Nulls, Otherwise, Route, SetOptions, Transform, Upsert, Validate};
+pub(crate) use udf::{Udf, UdfKind};
 
 use schemars::JsonSchema;
 use schemars::{Schema, SchemaGenerator, json_schema};
@@ -53,6 +55,8 @@ pub(crate) struct File {
     pub(crate) sources: Entries<Source>,
     /// Keyed tables that upserts write, by id. Port: `<id>.failed`.
     pub(crate) tables: Option<Entries<Table>>,
+    /// Functions of your own, in Rust, by the name SQL has for them.
+    pub(crate) udfs: Option<Entries<Udf>>,
     /// What happens to the rows, by id.
     pub(crate) transforms: Option<Entries<Transform>>,
     /// Where rows go, by id.

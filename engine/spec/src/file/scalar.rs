@@ -15,6 +15,7 @@ use serde::de::{Deserialize, Deserializer, Error as _};
 
 use super::column_type::Typed;
 use super::name::{ColumnName, Id, PipelineName, Version};
+use super::udf::UdfType;
 use crate::codes;
 use crate::suggest;
 
@@ -118,6 +119,7 @@ pub(crate) fn format(name: &str) -> Option<Check> {
         of::<Id>(),
         of::<PipelineName>(),
         of::<ColumnName>(),
+        of::<UdfType>(),
     ]
     .into_iter()
     .find(|(format, _)| *format == name)
