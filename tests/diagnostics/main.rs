@@ -16,6 +16,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use millstream_spec::codes;
+use millstream_tests::binary::udf_cache;
 use millstream_tests::check::{Checked, Reading, check};
 
 /// Codes that no file can provoke, each with the reason.
@@ -65,6 +66,7 @@ impl Case {
         }
     }
     fn checked(&self) -> Checked {
+        millstream_udf::compile::keep_in(udf_cache());
         check(&self.text, &self.reading())
     }
     /// The code in the file's name.

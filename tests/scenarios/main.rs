@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use millstream_tests::binary::{binary, root};
+use millstream_tests::binary::{binary, root, udf_cache};
 use serde_json::Value;
 
 fn pipelines(folder: &Path) -> Vec<PathBuf> {
@@ -32,7 +32,14 @@ fn scenarios() -> Vec<PathBuf> {
 }
 
 fn millstream(args: &[&str], file: &Path) -> Output {
-    Command::new(binary()).args(args).arg(file).current_dir(root()).env("NO_COLOR", "1").output().unwrap()
+    Command::new(binary())
+        .args(args)
+        .arg(file)
+        .current_dir(root())
+        .env("NO_COLOR", "1")
+        .env("MILLSTREAM_UDF_CACHE", udf_cache())
+        .output()
+        .unwrap()
 }
 
 /// The JSON document a command gives.

@@ -31,6 +31,16 @@ pub fn binary() -> &'static Path {
     &BINARY
 }
 
+/// Where the tests of this build keep the libraries of UDFs: `target/udfs`.
+pub fn udf_cache() -> &'static Path {
+    static CACHE: LazyLock<PathBuf> = LazyLock::new(|| {
+        // target/debug/deps/scenarios-.. or another test's
+        let target = std::env::current_exe().unwrap().ancestors().nth(3).map(Path::to_path_buf);
+        target.unwrap().join("udfs")
+    });
+    &CACHE
+}
+
 /// Whether a binary is there and none of the sources cargo has noted beside it is newer.
 fn is_current(binary: &Path) -> bool {
     let changed = |path: &Path| fs::metadata(path).and_then(|m| m.modified()).ok();

@@ -6,7 +6,8 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use crate::exit::Failure;
 use crate::state::{BeginArgs, StateArgs};
-use crate::{bench, check, checkpoints, docs, explain, list, new, preview, query, run, schema, test};
+use crate::udf::UdfCommand;
+use crate::{bench, check, checkpoints, docs, explain, list, new, preview, query, run, schema, test, udf};
 
 /// A streaming engine: one YAML file is a pipeline, this binary checks, tests and runs it.
 #[derive(Debug, Parser)]
@@ -55,6 +56,9 @@ pub(crate) enum Command {
     Checkpoints(CheckpointsArgs),
     /// Runs a pipeline and measures it: rows a second and core, memory, latency.
     Bench(BenchArgs),
+    /// Functions of your own for SQL, in Rust.
+    #[command(subcommand)]
+    Udf(UdfCommand),
     /// Lists the connectors.
     List(ListArgs),
     /// Shows the options of a connector.
@@ -75,6 +79,7 @@ impl Command {
             Self::Query(args) => query::execute(&args),
             Self::Checkpoints(args) => checkpoints::execute(&args),
             Self::Bench(args) => bench::execute(&args),
+            Self::Udf(command) => udf::execute(&command),
             Self::List(args) => list::execute(&args),
             Self::Docs(args) => docs::execute(&args),
             Self::Schema => schema::execute(),

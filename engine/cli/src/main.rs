@@ -39,6 +39,8 @@ mod state;
 mod summary;
 mod terminal;
 mod test;
+mod udf;
+mod udf_rows;
 mod written;
 
 use clap::Parser as _;

@@ -35,7 +35,11 @@ fn named(id: &Spanned<String>, functions: &Functions) -> Result<(), Wrong> {
         return taken(format!("SQL has a function `{}` already", id.value.to_lowercase()));
     }
     if let Some(other) = functions.udf(&id.value) {
-        return taken(format!("`{}` and `{}` are one name in SQL, which does not mind case here", other.name(), id.value));
+        return taken(format!(
+            "`{}` and `{}` are one name in SQL, which does not mind case here",
+            other.name(),
+            id.value
+        ));
     }
     Ok(())
 }

@@ -119,7 +119,12 @@ fn udfs(root: &Node, findings: &mut Findings) {
                 for name in ["args", "returns", "kind"] {
                     let Some(span) = place(name) else { continue };
                     findings
-                        .error(codes::UDF_OPTION, span, &path::key(&at, name), format!("`{name}` stands beside `crate`"))
+                        .error(
+                            codes::UDF_OPTION,
+                            span,
+                            &path::key(&at, name),
+                            format!("`{name}` stands beside `crate`"),
+                        )
                         .help("remove it: it is read from the crate's source");
                 }
             }

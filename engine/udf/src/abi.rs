@@ -56,7 +56,7 @@ pub(crate) type Run = unsafe extern "C-unwind" fn(Columns) -> RunResult;
 pub(crate) type Start =
     unsafe extern "C-unwind" fn(ordered: bool, timeout_micros: u64, allowed_in_flight: u32) -> Handle;
 /// `__send`.
-pub(crate) type Send_ = unsafe extern "C-unwind" fn(Handle, id: u64, Columns) -> FfiFuture<bool>;
+pub(crate) type SendCall = unsafe extern "C-unwind" fn(Handle, id: u64, Columns) -> FfiFuture<bool>;
 /// `__drain_results`.
 pub(crate) type Drain = unsafe extern "C-unwind" fn(Handle) -> DrainResult;
 /// `__stop_runtime`.
@@ -113,7 +113,7 @@ impl Columns {
             unsafe { System.dealloc(self.ptr.cast(), layout) }
         }
         result?;
-        if self.error || columns.len() != types.len() {
+        if self.error || self.len != types.len() {
             return Err(UdfError::Broken("the library gave another number of columns".to_owned()));
         }
         Ok(columns)
@@ -178,7 +178,8 @@ mod tests {
 
     #[test]
     fn columns_cross_and_their_list_is_freed() {
-        let columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(vec![1, 2])), Arc::new(StringArray::from(vec!["a", "b"]))];
+        let columns: Vec<ArrayRef> =
+            vec![Arc::new(Int64Array::from(vec![1, 2])), Arc::new(StringArray::from(vec!["a", "b"]))];
         let args = [arg(Type::Bigint), arg(Type::String)];
         let back = Columns::of(&columns, &args, None).unwrap().take(&[Type::Bigint, Type::String]).unwrap();
         assert_eq!(format!("{back:?}"), format!("{columns:?}"));

@@ -12,9 +12,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayData, ArrayRef, AsArray, make_array};
 use arrow::buffer::Buffer;
-use arrow::datatypes::{
-    ArrowPrimitiveType, Float32Type, Float64Type, Int32Type, Int64Type, UInt32Type, UInt64Type,
-};
+use arrow::datatypes::{ArrowPrimitiveType, Float32Type, Float64Type, Int32Type, Int64Type, UInt32Type, UInt64Type};
 
 use crate::error::UdfError;
 use crate::types::Type;
@@ -118,11 +116,7 @@ impl CColumn {
     ///
     /// # Errors
     /// Where the column has another type: a cast was forgotten.
-    pub(crate) fn export(
-        column: &ArrayRef,
-        data_type: Type,
-        on_release: Option<OnRelease>,
-    ) -> Result<Self, UdfError> {
+    pub(crate) fn export(column: &ArrayRef, data_type: Type, on_release: Option<OnRelease>) -> Result<Self, UdfError> {
         let owners = buffers(column, data_type).ok_or_else(|| {
             UdfError::Broken(format!("a column of {} was given where {data_type} is declared", column.data_type()))
         })?;

@@ -27,8 +27,18 @@ pub fn announce(how: fn(&str)) {
     let _ = ANNOUNCE.set(how);
 }
 
+static KEPT_IN: OnceLock<PathBuf> = OnceLock::new();
+
+/// Keeps libraries in this folder from now on, whatever the environment says; only the first call counts.
+pub fn keep_in(folder: &Path) {
+    let _ = KEPT_IN.set(folder.to_path_buf());
+}
+
 /// Where libraries are kept.
 pub fn cache() -> PathBuf {
+    if let Some(folder) = KEPT_IN.get() {
+        return folder.clone();
+    }
     std::env::var_os(CACHE).filter(|v| !v.is_empty()).map_or_else(|| PathBuf::from(DEFAULT_CACHE), PathBuf::from)
 }
 
@@ -56,7 +66,11 @@ pub fn library(folder: &Path, cache: &Path) -> Result<PathBuf, UdfError> {
         return Ok(kept);
     }
     if let Some(announce) = ANNOUNCE.get() {
-        announce(&format!("building the UDF crate `{}` with cargo (once; kept in {})", folder.display(), cache.display()));
+        announce(&format!(
+            "building the UDF crate `{}` with cargo (once; kept in {})",
+            folder.display(),
+            cache.display()
+        ));
     }
     let built = build(&manifest, &cache.join("target"), folder)?;
     // Seen whole or not at all.
@@ -129,7 +143,8 @@ fn build(manifest: &Path, target: &Path, folder: &Path) -> Result<PathBuf, UdfEr
     }
     let made = messages.iter().rev().filter(|m| m["reason"] == "compiler-artifact");
     let library = made.flat_map(|m| m["filenames"].as_array().into_iter().flatten()).filter_map(|f| f.as_str());
-    let library = library.map(PathBuf::from).find(|f| f.extension().is_some_and(|e| e == std::env::consts::DLL_EXTENSION));
+    let library =
+        library.map(PathBuf::from).find(|f| f.extension().is_some_and(|e| e == std::env::consts::DLL_EXTENSION));
     library.ok_or_else(|| {
         let help = "write `[lib]` and `crate-type = [\"cdylib\"]` into its Cargo.toml";
         UdfError::unusable(format!("the crate `{}` gives no dynamic library", folder.display()), help)

@@ -16,15 +16,21 @@
 //! 3. What the user's function does wrong is an error of the rows it was called with.
 
 mod abi;
+mod calls;
 mod cdata;
 pub mod compile;
+mod driver;
 mod error;
 mod library;
+mod runtime;
 pub mod source;
+mod starter;
 mod types;
 mod udf;
 
+pub use calls::{Answer, Calls};
 pub use error::UdfError;
 pub use source::Declared;
+pub use starter::starter;
 pub use types::{Arg, Calling, Kind, Signature, Type};
 pub use udf::Udf;

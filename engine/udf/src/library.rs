@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use libloading::Library;
 
-use crate::abi::{Drain, Run, Send_, Start, Stop};
+use crate::abi::{Drain, Run, SendCall, Start, Stop};
 use crate::error::UdfError;
 use crate::types::Kind;
 
@@ -24,7 +24,7 @@ pub(crate) enum Symbols {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AsyncSymbols {
     pub(crate) start: Start,
-    pub(crate) send: Send_,
+    pub(crate) send: SendCall,
     pub(crate) drain: Drain,
     pub(crate) stop: Stop,
 }
@@ -68,9 +68,7 @@ pub(crate) fn load(path: &Path, kind: Kind) -> Result<Symbols, UdfError> {
             format!("`{shown}` is not async: it has `__run`"),
             "write `kind: scalar` (or aggregate), or make its function an `async fn`",
         )),
-        (_, _, true) => {
-            Err(UdfError::unusable(format!("`{shown}` is async: it has `__start`"), "write `kind: async`"))
-        }
+        (_, _, true) => Err(UdfError::unusable(format!("`{shown}` is async: it has `__start`"), "write `kind: async`")),
         _ => Err(UdfError::unusable(
             format!("`{shown}` is not a UDF: it has neither `__run` nor `__start`"),
             "mark its function with #[udf] of arroyo-udf-plugin 0.2; `millstream udf new NAME` writes such a crate",

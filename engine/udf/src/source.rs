@@ -30,12 +30,16 @@ pub fn read(folder: &Path) -> Result<Declared, UdfError> {
     let mut found: Vec<(PathBuf, ItemFn)> = Vec::new();
     let src = folder.join("src");
     for path in rust_files(&src) {
-        let text = std::fs::read_to_string(&path)
-            .map_err(|e| UdfError::unusable(format!("`{}` cannot be read: {e}", path.display()), "look at its rights"))?;
+        let text = std::fs::read_to_string(&path).map_err(|e| {
+            UdfError::unusable(format!("`{}` cannot be read: {e}", path.display()), "look at its rights")
+        })?;
         let file = syn::parse_file(&text).map_err(|e| {
             let at: proc_macro2::LineColumn = e.span().start();
             let message = format!("{}:{}:{}: {e}", path.display(), at.line, at.column + 1);
-            UdfError::unusable(message, format!("`cargo check --manifest-path {}/Cargo.toml` says more", folder.display()))
+            UdfError::unusable(
+                message,
+                format!("`cargo check --manifest-path {}/Cargo.toml` says more", folder.display()),
+            )
         })?;
         functions(&file.items, &mut |f| found.push((path.clone(), f.clone())));
     }
@@ -127,7 +131,10 @@ fn declared(function: &ItemFn) -> Result<Declared, UdfError> {
     }
     let returns = match &function.sig.output {
         ReturnType::Default => {
-            return Err(UdfError::unusable(format!("`{name}` returns nothing"), "give it a return type, such as `-> f64`"));
+            return Err(UdfError::unusable(
+                format!("`{name}` returns nothing"),
+                "give it a return type, such as `-> f64`",
+            ));
         }
         ReturnType::Type(_, rust) => of(rust, &format!("the result of `{name}`"))?.data_type,
     };
@@ -176,7 +183,8 @@ fn lent(rust: &syn::Type, place: &str) -> Result<(), UdfError> {
         Some("Vec") => ("Vec<u8>", "&[u8]"),
         _ => return Ok(()),
     };
-    let help = format!("write `{borrowed}`: text and bytes are lent to the function; it returns them as String and Vec<u8>");
+    let help =
+        format!("write `{borrowed}`: text and bytes are lent to the function; it returns them as String and Vec<u8>");
     Err(UdfError::unusable(format!("{place} is `{owned}`"), help))
 }
 
@@ -230,7 +238,9 @@ fn refused(rust: &syn::Type, place: &str) -> UdfError {
             "lists do not cross: pass text (a JSON array) as String, or take one value per row"
         }
         "Result" => "return Option: None is null; a panic sends the row to `.failed` with its reason",
-        _ => "types: i32 i64 u32 u64 f32 f64 &str &[u8] (results: String, Vec<u8>), each also in an Option; pass the fields of a struct one by one",
+        _ => {
+            "types: i32 i64 u32 u64 f32 f64 &str &[u8] (results: String, Vec<u8>), each also in an Option; pass the fields of a struct one by one"
+        }
     };
     UdfError::unusable(format!("{place} is a type that cannot be passed: `{word}`"), help)
 }
@@ -309,7 +319,10 @@ mod tests {
 
     #[test]
     fn lists_make_an_aggregate_and_bytes_do_not() {
-        assert_eq!(parsed("#[udf] fn m(a: Vec<f64>, b: Vec<Option<i64>>) -> f64 { 0.0 }").unwrap().signature.kind, Kind::Aggregate);
+        assert_eq!(
+            parsed("#[udf] fn m(a: Vec<f64>, b: Vec<Option<i64>>) -> f64 { 0.0 }").unwrap().signature.kind,
+            Kind::Aggregate
+        );
         assert_eq!(parsed("#[udf] fn m(a: &[u8]) -> Vec<u8> { vec![] }").unwrap().signature.kind, Kind::Scalar);
         assert!(parsed("#[udf] fn m(a: Vec<f64>, b: i64) -> f64 { 0.0 }").unwrap_err().to_string().contains("both"));
     }

@@ -28,16 +28,8 @@ pub enum Type {
 
 impl Type {
     /// All of them, in the order of the documentation.
-    pub const ALL: [Self; 8] = [
-        Self::Int,
-        Self::Bigint,
-        Self::Uint,
-        Self::Ubigint,
-        Self::Real,
-        Self::Double,
-        Self::String,
-        Self::Bytes,
-    ];
+    pub const ALL: [Self; 8] =
+        [Self::Int, Self::Bigint, Self::Uint, Self::Ubigint, Self::Real, Self::Double, Self::String, Self::Bytes];
 
     /// As the pipeline file writes it.
     pub fn name(self) -> &'static str {

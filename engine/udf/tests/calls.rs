@@ -1,5 +1,11 @@
 //! Calls of real plugins, built here with the Arrow they are pinned to.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -109,7 +115,104 @@ fn what_does_not_build_is_said_at_its_place() {
         std::fs::copy(example.join(file), at(file)).unwrap();
     }
     std::fs::create_dir(at("src")).unwrap();
-    std::fs::write(at("src/lib.rs"), "use arroyo_udf_plugin::udf;\n#[udf]\nfn f(a: i64) -> i64 {\n    a + missing\n}\n").unwrap();
+    std::fs::write(
+        at("src/lib.rs"),
+        "use arroyo_udf_plugin::udf;\n#[udf]\nfn f(a: i64) -> i64 {\n    a + missing\n}\n",
+    )
+    .unwrap();
     let error = compile::library(folder.path(), &cache()).unwrap_err();
     assert!(error.to_string().contains("does not build: src/lib.rs:4:9: cannot find value `missing`"), "{error}");
+}
+
+mod asynchronous {
+    use std::time::Duration;
+
+    use millstream_udf::{Answer, Calls};
+
+    use super::*;
+
+    fn slowly(calling: Calling) -> Udf {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/udfs/slowly");
+        let declared = source::read(&folder).unwrap();
+        let library = compile::library(&folder, &cache()).unwrap();
+        Udf::load(&declared.name, declared.signature, calling, &library).unwrap()
+    }
+
+    fn answers(udf: &Udf, values: &[Option<i64>]) -> Vec<Result<Option<i64>, UdfError>> {
+        let calls = Calls::start(udf, || {}).unwrap();
+        calls.call(100, &[bigints(values.iter().copied())]);
+        let found = calls.wait();
+        assert_eq!(
+            found.iter().map(|(id, _)| *id).collect::<Vec<_>>(),
+            (100..100 + values.len() as u64).collect::<Vec<_>>()
+        );
+        let value = |(_, answer): Answer| answer.map(|a| a.as_primitive::<Int64Type>().iter().next().unwrap());
+        found.into_iter().map(value).collect()
+    }
+
+    #[test]
+    fn many_are_under_way_at_once() {
+        let udf = slowly(Calling::default());
+        let began = std::time::Instant::now();
+        let values: Vec<Option<i64>> = (0..500).map(|i| Some(100 + i % 7)).collect();
+        let found = answers(&udf, &values);
+        let wanted: Vec<_> = values.iter().map(|v| Ok(v.map(|v| 2 * v))).collect();
+        assert_eq!(found, wanted);
+        // One after the other they would take 50 seconds.
+        assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
+    }
+
+    #[test]
+    fn nulls_are_answered_without_a_call_and_a_function_may_give_none() {
+        let udf = slowly(Calling::default());
+        assert_eq!(answers(&udf, &[None, Some(-1), Some(2)]), [Ok(None), Ok(None), Ok(Some(4))]);
+    }
+
+    #[test]
+    fn a_call_that_takes_too_long_fails_alone() {
+        let calling = Calling { timeout: Duration::from_millis(500), max_in_flight: 3, ..Calling::default() };
+        let udf = slowly(calling);
+        // More hang than may be under way, and more than a runtime is kept with.
+        let mut values = vec![Some(0); 70];
+        values.extend([Some(1), Some(2), Some(0), Some(3)]);
+        let found = answers(&slowly(Calling { max_in_flight: 100, ..calling }), &values);
+        let late = Err(UdfError::TimedOut { name: "slowly".to_owned(), within: "500ms".to_owned() });
+        assert_eq!(found[..70], vec![late.clone(); 70]);
+        assert_eq!(found[70..], [Ok(Some(2)), Ok(Some(4)), late.clone(), Ok(Some(6))]);
+        assert_eq!(
+            answers(&udf, &[Some(0), Some(0), Some(0), Some(1)]),
+            [late.clone(), late.clone(), late, Ok(Some(2))]
+        );
+    }
+
+    #[test]
+    fn a_call_that_panics_fails_alone() {
+        let udf = slowly(Calling { max_in_flight: 10, ..Calling::default() });
+        let values: Vec<Option<i64>> = (1..40).map(|i| Some(if i % 19 == 0 { 13 } else { i + 20 })).collect();
+        let found = answers(&udf, &values);
+        for (value, answer) in values.iter().zip(found) {
+            match value {
+                Some(13) => assert_eq!(answer, Err(UdfError::Panicked("slowly".to_owned()))),
+                other => assert_eq!(answer, Ok(other.map(|v| 2 * v))),
+            }
+        }
+        assert_eq!(answers(&udf, &[Some(13)]), [Err(UdfError::Panicked("slowly".to_owned()))]);
+    }
+
+    #[test]
+    fn panics_beside_calls_that_hang() {
+        let udf = slowly(Calling { timeout: Duration::from_millis(700), ..Calling::default() });
+        let late = Err(UdfError::TimedOut { name: "slowly".to_owned(), within: "700ms".to_owned() });
+        let panicked = Err(UdfError::Panicked("slowly".to_owned()));
+        let found = answers(&udf, &[Some(0), Some(13), Some(30), Some(0), Some(13), Some(-5)]);
+        assert_eq!(found, [late.clone(), panicked.clone(), Ok(Some(60)), late, panicked, Ok(None)]);
+    }
+
+    #[test]
+    fn who_asks_no_more_ends_everything() {
+        let udf = slowly(Calling::default());
+        let calls = Calls::start(&udf, || {}).unwrap();
+        calls.call(0, &[bigints([Some(0), Some(0)])]);
+        drop(calls);
+    }
 }

@@ -20,6 +20,7 @@ pub(crate) struct Udf {
     pub(crate) library: Option<Spanned<String>>,
     /// Types of the arguments of a `library`: int (i32), bigint (i64), uint (u32), ubigint (u64), real (f32), double
     /// (f64), string, bytes; a `?` behind it where the function takes an `Option`.
+    #[serde(default)]
     #[schemars(schema_with = "types")]
     pub(crate) args: Option<Vec<UdfTypeText>>,
     /// Type of the result of a `library`.
@@ -72,9 +73,9 @@ impl Grammar for UdfType {
         }
         let instead = match name.split(['(', '<']).next().unwrap_or(name).trim() {
             "bool" | "boolean" => Some("use int with 0 and 1, and i32 in Rust: CAST(flag AS INT) passes it"),
-            "decimal" | "numeric" | "money" => {
-                Some("use bigint and count in the smallest unit, i64 in Rust: CAST(amount * 100 AS BIGINT) passes cents")
-            }
+            "decimal" | "numeric" | "money" => Some(
+                "use bigint and count in the smallest unit, i64 in Rust: CAST(amount * 100 AS BIGINT) passes cents",
+            ),
             "timestamp" | "datetime" | "date" => {
                 Some("use bigint with microseconds since 1970, i64 in Rust: CAST(ts AS BIGINT) passes them")
             }
@@ -98,7 +99,9 @@ mod tests {
     #[test]
     fn types_that_do_not_cross_have_a_stand_in() {
         assert_eq!(UdfType::parse("bigint?").unwrap(), ("bigint".to_owned(), true));
-        for (text, help) in [("decimal(10,2)", "cents"), ("bool", "0 and 1"), ("timestamp", "microseconds"), ("bigin", "`bigint`")] {
+        for (text, help) in
+            [("decimal(10,2)", "cents"), ("bool", "0 and 1"), ("timestamp", "microseconds"), ("bigin", "`bigint`")]
+        {
             let misread = UdfType::parse(text).unwrap_err();
             assert!(misread.help.contains(help), "{text}: {}", misread.help);
         }

@@ -100,7 +100,8 @@ impl GroupsAccumulator for Collected {
 
     fn merge_batch(&mut self, values: &[ArrayRef], group_indices: &[usize], total_num_groups: usize) -> DfResult<()> {
         self.grow(total_num_groups);
-        let list = |c: &ArrayRef| c.as_list_opt::<i32>().cloned().ok_or_else(|| exec_datafusion_err!("a state is no list"));
+        let list =
+            |c: &ArrayRef| c.as_list_opt::<i32>().cloned().ok_or_else(|| exec_datafusion_err!("a state is no list"));
         let lists = values.iter().map(list).collect::<DfResult<Vec<ListArray>>>()?;
         let Some(first) = lists.first() else { return Ok(()) };
         let batch = self.batches.len();
@@ -184,4 +185,3 @@ impl Accumulator for OneGroup {
         size_of::<Self>() + GroupsAccumulator::size(&self.0)
     }
 }
-

@@ -18,9 +18,7 @@ use crate::text::Text;
 pub(crate) fn call(expr: &Expr) -> Option<(&Udf, &[Expr])> {
     match expr {
         Expr::ScalarFunction(f) => Some((f.func.inner().downcast_ref::<ScalarFunction>()?.udf(), &f.args)),
-        Expr::AggregateFunction(f) => {
-            Some((f.func.inner().downcast_ref::<AggregateFunction>()?.udf(), &f.params.args))
-        }
+        Expr::AggregateFunction(f) => Some((f.func.inner().downcast_ref::<AggregateFunction>()?.udf(), &f.params.args)),
         _ => None,
     }
 }
@@ -67,11 +65,8 @@ fn judge(udf: &Udf, args: &[Expr], schema: &DFSchema, text: &Text<'_>, names: &N
         let Ok(given) = arg.get_type(schema) else { continue };
         let constant = arg.column_refs().is_empty();
         if let Some(help) = misfit(&given, declared.data_type, constant) {
-            let message = format!(
-                "argument {number} of `{name}` is {}, and {} is needed",
-                type_name(&given),
-                declared.data_type
-            );
+            let message =
+                format!("argument {number} of `{name}` is {}, and {} is needed", type_name(&given), declared.data_type);
             let list = if signature.kind == Kind::Aggregate { " of each row" } else { "" };
             found.push(error(message, format!("{help} (it is {name}{signature}{list})"), Some(arg)));
         }

@@ -64,6 +64,10 @@ impl ScalarUDFImpl for ScalarFunction {
         let rows = if constant { 1 } else { args.number_rows };
         let columns: Vec<ArrayRef> = args.args.into_iter().map(|a| a.into_array(rows)).collect::<DfResult<_>>()?;
         let result = self.udf.call(&exact(&self.udf, &columns)?).map_err(failed)?;
-        if constant { Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?)) } else { Ok(ColumnarValue::Array(result)) }
+        if constant {
+            Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?))
+        } else {
+            Ok(ColumnarValue::Array(result))
+        }
     }
 }
