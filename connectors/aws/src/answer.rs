@@ -35,7 +35,9 @@ impl Call<'_> {
             (ErrorKind::Environment, Some(code)) if is_denied(code) => {
                 format!(" (allow the action {}:{})", self.service, self.operation)
             }
-            (ErrorKind::Environment, None) => " (credentials come from the environment, ~/.aws, or the instance's role)".into(),
+            (ErrorKind::Environment, None) => {
+                " (credentials come from the environment, ~/.aws, or the instance's role)".into()
+            }
             _ => String::new(),
         };
         Error::new(kind, format!("{} on {}: {said}{fix}", self.operation, self.on))

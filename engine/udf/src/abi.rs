@@ -27,6 +27,7 @@ pub(crate) struct Columns {
 
 /// What a call gives.
 #[repr(C)]
+#[expect(dead_code, reason = "libraries make them")]
 pub(crate) enum RunResult {
     Ok(CColumn),
     Err,
@@ -34,6 +35,7 @@ pub(crate) enum RunResult {
 
 /// What async calls have given since the last look: ids and values.
 #[repr(C)]
+#[expect(dead_code, reason = "libraries make them")]
 pub(crate) enum DrainResult {
     Data(Columns),
     None,
