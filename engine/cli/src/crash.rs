@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use millstream_runtime::checkpoint::CrashPoints;
-use rustix::process::{Signal, getpid, kill_process};
 
 /// A point and how often the process may come there before something happens.
 #[derive(Debug)]
@@ -38,10 +37,18 @@ impl CrashPoints for FromEnv {
             std::process::abort();
         }
         if self.pause.as_ref().is_some_and(|at| at.is(point)) {
-            let slept = kill_process(getpid(), Signal::STOP);
-            debug_assert!(slept.is_ok(), "a process may stop itself");
+            sleep();
         }
         false
+    }
+}
+
+/// Until somebody sends SIGCONT: all threads.
+#[expect(unsafe_code, reason = "the standard library has no signals")]
+fn sleep() {
+    // SAFETY: SIGSTOP has no handler that could run.
+    unsafe {
+        libc::raise(libc::SIGSTOP);
     }
 }
 
