@@ -46,8 +46,11 @@ impl Call<'_> {
     fn kind<E: ProvideErrorMetadata>(&self, error: &SdkError<E, HttpResponse>) -> ErrorKind {
         match error {
             SdkError::ConstructionFailure(_) => ErrorKind::Config,
-            // The connection was refused or broke: before or after the request was sent is not known.
-            SdkError::DispatchFailure(e) if e.is_io() || e.is_timeout() => ErrorKind::Indeterminate,
+            // The connection was refused or broke: before or after the request was sent is not known. One that ends before
+            // the answer is of no kind of its own, but known to be transient.
+            SdkError::DispatchFailure(e) if e.is_io() || e.is_timeout() || e.as_other().is_some() => {
+                ErrorKind::Indeterminate
+            }
             // No credentials, or an endpoint that is no address.
             SdkError::DispatchFailure(_) => ErrorKind::Environment,
             SdkError::ServiceError(e) => {

@@ -5,10 +5,11 @@
 
 pub(crate) mod access;
 pub(crate) mod answer;
+mod s3;
 
 use millstream_core::connector::ConnectorKind;
 
 /// Every kind of connector of this crate, in the order in which `list` shows them.
 pub fn kinds() -> Vec<ConnectorKind> {
-    vec![]
+    vec![s3::kind()]
 }

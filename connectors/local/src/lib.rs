@@ -2,27 +2,24 @@
 //!
 //! Each folder is one connector: `config.rs` its options, `source.rs`, `sink.rs`, `table.rs` what it can be.
 
-mod ahead;
 pub mod checkpoints;
-pub mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
-mod declared;
 pub mod directory;
 pub mod embedded;
 pub mod fault;
 pub mod file;
 pub mod generate;
 mod io_error;
-mod lines;
 mod live;
 pub mod log;
 pub mod memory;
-mod refused_options;
 pub mod stdin;
 pub mod stdout;
 pub mod tcp;
-pub mod units;
+
+pub use millstream_core::{clock, units};
+use millstream_files::{ahead, lines, refused_options};
 
 use millstream_core::connector::ConnectorKind;
 

@@ -1,5 +1,7 @@
 //! Where checkpoints are kept: a small store of immutable objects.
 
+pub mod names;
+
 use std::fmt;
 
 use async_trait::async_trait;

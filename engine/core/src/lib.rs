@@ -10,6 +10,7 @@
 
 pub mod batch;
 pub mod checkpoint;
+pub mod clock;
 pub mod connector;
 pub mod error;
 pub mod format;
@@ -24,6 +25,7 @@ pub mod source;
 pub mod stager;
 pub mod table;
 pub mod time;
+pub mod units;
 
 pub use batch::{Batch, Origin};
 pub use error::{Error, ErrorKind, Result};

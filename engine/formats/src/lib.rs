@@ -17,6 +17,7 @@ use millstream_core::schema::SourceSchema;
 mod column;
 pub mod compress;
 mod csv;
+pub mod declared;
 #[cfg(test)]
 mod decode_tests;
 mod encode;

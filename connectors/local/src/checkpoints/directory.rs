@@ -23,10 +23,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use millstream_core::checkpoint::{CheckpointStore, Created, Hold, Object};
+use millstream_core::checkpoint::{CheckpointStore, Created, Hold, Object, names};
 use millstream_core::{Error, Result};
 
-use super::names;
 use crate::clock::{self, Clock};
 use crate::io_error::io_error;
 use create::{HIDDEN, create};

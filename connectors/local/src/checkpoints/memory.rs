@@ -6,10 +6,10 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use millstream_core::Result;
-use millstream_core::checkpoint::{CheckpointStore, Created, Hold, Object};
+use millstream_core::checkpoint::{CheckpointStore, Created, Hold, Object, names};
 
+use super::Holds;
 use super::holder::Holder;
-use super::{Holds, names};
 use crate::clock::{self, Clock};
 
 /// What can happen to the bytes of an object.

@@ -3,13 +3,12 @@
 mod directory;
 mod holder;
 mod memory;
-mod names;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use millstream_core::Result;
-use millstream_core::checkpoint::CheckpointStore;
+use millstream_core::checkpoint::{CheckpointStore, names};
 
 pub use directory::DirectoryCheckpoints;
 pub use memory::{Damage, MemoryCheckpoints, MemoryStores, memory_stores};

@@ -19,8 +19,6 @@ mod table;
 
 pub use checkpoints::checkpoints;
 pub use rows::{every_type, json_lines};
-#[cfg(test)]
-pub(crate) use sink::batch;
-pub use sink::{SinkUnderTest, sink, sink_options};
+pub use sink::{SinkUnderTest, batch, sink, sink_options};
 pub use source::source;
 pub use table::table_store;

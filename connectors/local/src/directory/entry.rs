@@ -5,8 +5,9 @@ use std::io::{self, Read as _};
 use std::path::{Component, Path, PathBuf};
 
 use millstream_core::{Error, Result};
+use millstream_files::store::Published;
+use millstream_files::writer::shown;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::place::{Place, STAGING};
@@ -24,44 +25,18 @@ pub(crate) struct Entry {
     pub(crate) xxh3: String,
 }
 
-/// What publishing an entry came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Published {
-    Now,
-    /// It was there: a commit is repeated.
-    Before,
-}
-
 impl Entry {
     /// The removal of a target.
     pub(crate) fn removal(target: String) -> Self {
         Self { staged: None, target, bytes: 0, xxh3: String::new() }
     }
 
-    /// Entries as a checkpoint keeps them; `None` for none.
-    pub(crate) fn token(entries: &[Self]) -> Result<Option<Value>> {
-        if entries.is_empty() {
-            return Ok(None);
-        }
-        let token = serde_json::to_value(entries);
-        token.map(Some).map_err(|e| Error::bug("staged files cannot be described").caused_by(e))
-    }
-
-    /// The entries of a checkpoint.
-    ///
-    /// # Errors
-    /// `Environment` where it is no list of a directory's entries.
-    pub(crate) fn of_token(token: &Value, sink: &str) -> Result<Vec<Self>> {
-        let damaged = || format!("what the checkpoint says of the files of `{sink}` is damaged");
-        let entries: Vec<Self> =
-            serde_json::from_value(token.clone()).map_err(|e| Error::environment(damaged()).caused_by(e))?;
+    /// Whether it leads nowhere but to the sink's own files.
+    pub(crate) fn is_own(&self) -> bool {
         let below = |path: &str| Path::new(path).components().all(|c| matches!(c, Component::Normal(_)));
-        let whole = entries.iter().all(|e| {
-            let hidden = e.staged.as_deref().is_none_or(|s| below(s) && Path::new(s).starts_with(STAGING));
-            let target = Path::new(&e.target);
-            hidden && target.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir))
-        });
-        if whole { Ok(entries) } else { Err(Error::environment(damaged())) }
+        let hidden = self.staged.as_deref().is_none_or(|s| below(s) && Path::new(s).starts_with(STAGING));
+        let mut target = Path::new(&self.target).components();
+        hidden && target.all(|c| matches!(c, Component::Normal(_) | Component::CurDir))
     }
 
     /// Makes a new file visible. A file that is there already is never replaced.
@@ -161,11 +136,6 @@ fn rename(staged: &Path, target: &Path) -> Result<bool> {
     }
 }
 
-/// A hash as entries have it.
-pub(crate) fn shown(hash: &Xxh3) -> String {
-    format!("{:016x}", hash.digest())
-}
-
 fn hash_of(path: &Path) -> Result<String> {
     let failed = |e| io_error("read", path, e);
     let (mut file, mut hash, mut buffer) = (File::open(path).map_err(failed)?, Xxh3::new(), vec![0; 64 << 10]);
@@ -185,11 +155,13 @@ mod tests {
 
     #[test]
     fn entries_that_lead_elsewhere_are_refused() {
-        let entry =
-            |staged: &str, target: &str| json!([{ "staged": staged, "target": target, "bytes": 1, "xxh3": "" }]);
-        assert_eq!(Entry::of_token(&entry(".staging/p/s/g-0", "a/b"), "s").unwrap().len(), 1);
-        for wrong in [entry(".staging/../x", "a"), entry("/etc/passwd", "a"), entry(".staging/a", "../a"), json!({})] {
-            assert!(Entry::of_token(&wrong, "s").unwrap_err().to_string().contains("damaged"), "{wrong}");
+        let is_own = |staged: &str, target: &str| {
+            let entry = json!({ "staged": staged, "target": target, "bytes": 1, "xxh3": "" });
+            serde_json::from_value::<Entry>(entry).unwrap().is_own()
+        };
+        assert!(is_own(".staging/p/s/g-0", "a/b"));
+        for (staged, target) in [(".staging/../x", "a"), ("/etc/passwd", "a"), ("x/a", "a"), (".staging/a", "../a")] {
+            assert!(!is_own(staged, target), "{staged} {target}");
         }
     }
 }

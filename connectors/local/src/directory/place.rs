@@ -1,17 +1,21 @@
 //! Where the files of a sink are: visible ones below a root, hidden ones in a folder of the same file system.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
+use async_trait::async_trait;
 use millstream_core::Result;
 use millstream_core::sink::SinkOptions;
 use millstream_core::stager::Stager;
+use millstream_files::naming::fixed_part;
+use millstream_files::store::{NewFile, Published, Store, Visible};
 
 use super::config::DirectoryConfig;
-use super::{fixed_part, staged};
-use crate::clock::Clock;
+use super::entry::Entry;
+use super::fence::Fence;
+use super::staged::{self, StagedFile};
 use crate::io_error::io_error;
 
 /// The folder of hidden files below a root.
@@ -20,7 +24,7 @@ pub(crate) const STAGING: &str = ".staging";
 const SEPARATOR: &str = "~~";
 
 /// Where and how a sink writes its files.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Place {
     pub(crate) root: PathBuf,
     /// The part of the path template before its first name, for people.
@@ -29,29 +33,22 @@ pub(crate) struct Place {
     staging: String,
     /// Begins the names of hidden files: whose they are.
     stager: Stager,
-    pub(crate) fsync: bool,
-    pub(crate) max_open_files: usize,
-    pub(crate) clock: Arc<dyn Clock>,
+    fsync: bool,
+    fence: Fence,
     /// Files made visible by all instances of the sink.
-    pub(crate) files: Arc<AtomicU64>,
+    files: Arc<Visible>,
 }
 
 impl Place {
-    pub(crate) fn new(
-        config: &DirectoryConfig,
-        options: &SinkOptions,
-        template: &str,
-        clock: Arc<dyn Clock>,
-        files: Arc<AtomicU64>,
-    ) -> Self {
+    pub(crate) fn new(config: &DirectoryConfig, options: &SinkOptions, template: &str, files: Arc<Visible>) -> Self {
+        let root = PathBuf::from(&config.path);
         Self {
-            root: PathBuf::from(&config.path),
             fixed: fixed_part(template),
             staging: format!("{STAGING}/{}/{}", options.pipeline, options.id),
             stager: Stager::of(options),
             fsync: config.fsync,
-            max_open_files: config.max_open_files,
-            clock,
+            fence: Fence::new(&root, options, config.fsync),
+            root,
             files,
         }
     }
@@ -61,18 +58,13 @@ impl Place {
         self.root.join(&self.staging)
     }
 
-    /// The hidden file `name` of this process, below the root.
-    pub(crate) fn staged(&self, name: &str) -> String {
-        format!("{}/{}{SEPARATOR}{name}", self.staging, self.stager)
-    }
-
     /// Makes the names of files in `folder` durable, as far as this sink promises that: also the folders that were
     /// made for it.
     ///
     /// # Errors
     /// `Unavailable`.
-    pub(crate) fn sync(&self, folder: &Path) -> Result<()> {
-        if !self.fsync {
+    fn sync(&self, folder: &Path) -> Result<()> {
+        if !self.fsync || !folder.exists() {
             return Ok(());
         }
         let above =
@@ -84,21 +76,17 @@ impl Place {
         Ok(())
     }
 
-    /// Removes what earlier processes have staged.
-    ///
-    /// # Errors
-    /// `Unavailable`.
-    pub(crate) fn clean(&self) -> Result<()> {
-        staged::remove(&self.staging(), |name| {
-            let stager = name.split_once(SEPARATOR).and_then(|(stager, _)| stager.parse().ok());
-            stager.is_some_and(|stager| self.stager.supersedes(&stager))
-        })?;
+    /// Makes the names of visible files durable, and removes the folders of hidden files that are empty.
+    fn settle(&self, folders: &BTreeSet<PathBuf>) -> Result<()> {
+        for folder in folders {
+            self.sync(folder)?;
+        }
         self.tidy();
         Ok(())
     }
 
     /// Removes the folders of hidden files that are empty.
-    pub(crate) fn tidy(&self) {
+    fn tidy(&self) {
         let staging = self.staging();
         for folder in staging.ancestors().take(3) {
             if fs::remove_dir(folder).is_err() {
@@ -107,10 +95,70 @@ impl Place {
         }
     }
 
-    /// What people read at the end of a run.
-    pub(crate) fn summary(&self) -> String {
-        let files = self.files.load(Ordering::Relaxed);
+    /// The folder that a target is in.
+    fn folder(&self, target: &str) -> Option<PathBuf> {
+        self.root.join(target).parent().map(Path::to_owned)
+    }
+}
+
+#[async_trait]
+impl Store for Place {
+    type Entry = Entry;
+    type File = StagedFile;
+
+    fn begin(&self, file: NewFile) -> Result<StagedFile> {
+        let staged = format!("{}/{}{SEPARATOR}{}", self.staging, self.stager, file.hidden);
+        StagedFile::create(&self.root, staged, file.target, self.fsync)
+    }
+
+    fn removal(&self, target: &str) -> Option<Entry> {
+        Some(Entry::removal(target.to_owned()))
+    }
+
+    fn is_own(&self, entry: &Entry) -> bool {
+        entry.is_own()
+    }
+
+    async fn staged(&self, _checkpoint: u64, _entries: &[Entry]) -> Result<()> {
+        self.sync(&self.staging())
+    }
+
+    async fn publish(&self, entries: Vec<Entry>) -> Result<()> {
+        let mut folders = BTreeSet::new();
+        for entry in entries {
+            if entry.publish_new(self)? == Published::Now {
+                self.files.new_file();
+            }
+            folders.extend(self.folder(&entry.target));
+        }
+        self.settle(&folders)
+    }
+
+    async fn replace(&self, checkpoint: u64, entries: Vec<Entry>) -> Result<()> {
+        let mut folders = BTreeSet::new();
+        if let Some(_turn) = self.fence.turn(checkpoint).await? {
+            for entry in entries {
+                let now = entry.publish_over(self)? == Published::Now;
+                folders.extend(self.folder(&entry.target));
+                if now && entry.staged.is_some() {
+                    self.files.replaced(&entry.target);
+                }
+            }
+        }
+        self.settle(&folders)
+    }
+
+    async fn clean(&self) -> Result<()> {
+        staged::remove(&self.staging(), |name| {
+            let stager = name.split_once(SEPARATOR).and_then(|(stager, _)| stager.parse().ok());
+            stager.is_some_and(|stager| self.stager.supersedes(&stager))
+        })?;
+        self.tidy();
+        Ok(())
+    }
+
+    fn summary(&self) -> String {
         let folder = if self.fixed.is_empty() { self.root.clone() } else { self.root.join(&self.fixed) };
-        format!("{files} file{} under {}", if files == 1 { "" } else { "s" }, folder.display())
+        self.files.below(folder.display())
     }
 }

@@ -1,52 +1,35 @@
-//! A file that nobody sees before it is complete.
-//!
-//! It is written under a hidden name, and renamed when the checkpoint that covers its rows is committed. Bytes that
-//! could not be written stay in memory and are tried again, so that a full disk costs no row.
+//! A file that nobody sees before it is complete: written under a hidden name, and renamed when the checkpoint that
+//! covers its rows is committed.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use millstream_core::format::{Compression, Encoder};
-use millstream_core::{Error, Result};
-use millstream_formats::compress::Compressor;
-use xxhash_rust::xxh3::Xxh3;
+use async_trait::async_trait;
+use millstream_core::Result;
+use millstream_files::store::Hidden;
+use millstream_files::writer::Contents;
 
-use super::entry;
+use super::entry::Entry;
 use crate::io_error::io_error;
 
 /// Bytes that are collected before they are written.
-const PENDING: usize = 256 << 10;
+const CHUNK: usize = 256 << 10;
 
-/// A file being written.
+/// A hidden file.
 pub(crate) struct StagedFile {
     path: PathBuf,
     file: File,
-    encoder: Box<dyn Encoder>,
-    /// `None` as soon as the file is complete.
-    compressor: Option<Compressor>,
-    /// Encoded and not yet compressed.
-    encoded: Vec<u8>,
-    /// Compressed and not yet written.
-    pending: Vec<u8>,
-    /// Of all compressed bytes.
-    hash: Xxh3,
-    /// How many compressed bytes there are.
-    size: u64,
-    /// Encoded so far.
-    pub(crate) bytes: u64,
-}
-
-/// What a complete file is.
-#[derive(Debug)]
-pub(crate) struct Complete {
-    pub(crate) bytes: u64,
-    pub(crate) xxh3: String,
+    /// Its hidden and its visible path, below the sink's folder.
+    staged: String,
+    target: String,
+    fsync: bool,
 }
 
 impl StagedFile {
-    /// Begins a file at the hidden `path`.
-    pub(crate) fn create(path: PathBuf, encoder: Box<dyn Encoder>, compression: Compression) -> Result<Self> {
+    /// Begins the file `staged` below `root`, which becomes visible as `target`.
+    pub(crate) fn create(root: &Path, staged: String, target: String, fsync: bool) -> Result<Self> {
+        let path = root.join(&staged);
         let folder = path.parent().unwrap_or(Path::new("."));
         let mut attempts = 0;
         let file = loop {
@@ -57,46 +40,22 @@ impl StagedFile {
                 file => break file.map_err(|e| io_error("create", &path, e))?,
             }
         };
-        let compressor = Some(Compressor::new(compression)?);
-        let (encoded, pending, hash) = (Vec::new(), Vec::new(), Xxh3::new());
-        Ok(Self { path, file, encoder, compressor, encoded, pending, hash, size: 0, bytes: 0 })
+        Ok(Self { path, file, staged, target, fsync })
+    }
+}
+
+#[async_trait]
+impl Hidden for StagedFile {
+    type Entry = Entry;
+
+    fn chunk(&self) -> usize {
+        CHUNK
     }
 
-    fn keep(&mut self, mut compressed: Vec<u8>) {
-        self.hash.update(&compressed);
-        self.size += compressed.len() as u64;
-        self.pending.append(&mut compressed);
-    }
-
-    /// Takes rows; when this fails, it has taken none of them.
-    ///
-    /// # Errors
-    /// `Unavailable` where earlier rows could not be written yet, so that memory stays bounded; `BadRow` where a
-    /// value cannot be expressed.
-    pub(crate) fn write(&mut self, rows: &arrow::array::RecordBatch) -> Result<()> {
-        if self.pending.len() >= PENDING {
-            self.flush()?;
-        }
-        self.encoded.clear();
-        self.encoder.encode(rows, &mut self.encoded)?;
-        self.bytes += self.encoded.len() as u64;
-        let Some(compressor) = self.compressor.as_mut() else {
-            return Err(Error::bug("rows were written to a complete file"));
-        };
-        compressor.write(&self.encoded)?;
-        let compressed = compressor.take();
-        self.keep(compressed);
-        // Whether these bytes get through now is no matter of these rows: they are kept.
-        if self.pending.len() >= PENDING {
-            let _ = self.flush();
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<()> {
+    async fn append(&mut self, bytes: &mut Vec<u8>) -> Result<()> {
         let mut written = 0;
         let result = loop {
-            let rest = self.pending.get(written..).unwrap_or_default();
+            let rest = bytes.get(written..).unwrap_or_default();
             if rest.is_empty() {
                 break Ok(());
             }
@@ -107,26 +66,17 @@ impl StagedFile {
                 Err(e) => break Err(e),
             }
         };
-        self.pending.drain(..written);
+        bytes.drain(..written);
         result.map_err(|e| io_error("write", &self.path, e))
     }
 
-    /// Completes the file; may be called again after it failed.
-    ///
-    /// # Errors
-    /// `Unavailable` where it could not be written.
-    pub(crate) fn complete(&mut self, fsync: bool) -> Result<Complete> {
-        if let Some(mut compressor) = self.compressor.take() {
-            self.encoded.clear();
-            self.encoder.finish(&mut self.encoded)?;
-            compressor.write(&self.encoded)?;
-            self.keep(compressor.finish()?);
-        }
-        self.flush()?;
-        if fsync {
+    async fn complete(&mut self, bytes: &mut Vec<u8>, contents: Contents) -> Result<Entry> {
+        self.append(bytes).await?;
+        if self.fsync {
             self.file.sync_all().map_err(|e| io_error("write", &self.path, e))?;
         }
-        Ok(Complete { bytes: self.size, xxh3: entry::shown(&self.hash) })
+        let Contents { bytes, xxh3 } = contents;
+        Ok(Entry { staged: Some(self.staged.clone()), target: self.target.clone(), bytes, xxh3 })
     }
 }
 
@@ -159,21 +109,20 @@ pub(crate) fn remove(staging: &Path, unwanted: impl Fn(&str) -> bool) -> Result<
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use millstream_core::ErrorKind;
-    use millstream_core::format::RecordFormat;
-    use millstream_formats::{EncodeOptions, encoder};
+    use millstream_files::writer::FileWriter;
 
     use super::*;
-    use crate::conformance::every_type;
+    use crate::conformance::{every_type, sink_options};
 
-    #[test]
-    fn a_full_disk_costs_no_row_and_bounds_memory() {
+    #[tokio::test]
+    async fn a_full_disk_costs_no_row_and_bounds_memory() {
         let rows = every_type(0, 5_000);
-        let encoder = encoder(RecordFormat::Json, rows.schema_ref(), &EncodeOptions::default()).unwrap();
         // Every write to this device finds the disk full.
-        let mut file = StagedFile::create(PathBuf::from("/dev/full"), encoder, Compression::None).unwrap();
+        let device = StagedFile::create(Path::new("/"), "dev/full".into(), "x".into(), false).unwrap();
+        let mut file = FileWriter::new(device, &sink_options("s", rows.schema_ref())).unwrap();
         let mut taken = 0;
         let error = loop {
-            match file.write(&rows) {
+            match file.write(&rows).await {
                 Ok(()) => taken += 1,
                 Err(error) => break error,
             }
@@ -181,8 +130,8 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert!(error.to_string().contains("the disk is full"), "{error}");
         assert_eq!(taken, 1, "what was taken is kept, and nothing more is taken");
-        assert_eq!(file.pending.len() as u64, file.bytes);
-        assert_eq!(file.complete(false).unwrap_err().kind(), ErrorKind::Unavailable);
-        assert_eq!(file.pending.len() as u64, file.bytes);
+        assert_eq!(file.pending() as u64, file.bytes());
+        assert_eq!(file.complete().await.unwrap_err().kind(), ErrorKind::Unavailable);
+        assert_eq!(file.pending() as u64, file.bytes());
     }
 }

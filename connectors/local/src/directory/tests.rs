@@ -5,6 +5,7 @@ use std::time::Duration;
 use arrow::array::{Int8Array, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use millstream_core::batch::hidden;
+use millstream_core::format::{Compression, RecordFormat};
 use millstream_core::schema::ColumnType;
 use millstream_core::sink::Roll;
 use millstream_core::{Batch, ErrorKind, EventTime};

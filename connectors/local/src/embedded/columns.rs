@@ -11,7 +11,7 @@ use millstream_formats::value::Cells;
 use rusqlite::Statement;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 
-use crate::declared;
+use millstream_formats::declared;
 
 /// A name as SQL writes it.
 pub(crate) fn quoted(name: &str) -> String {

@@ -17,9 +17,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use millstream_core::source::{Position, Read, SplitReader};
 use millstream_core::{EventTime, Result};
+use millstream_files::line_file::fill;
 use tokio::time::sleep;
 
-use super::line_file::fill;
 use crate::clock::from_system;
 use crate::io_error::io_error;
 use crate::lines::{Ends, LineCutter};

@@ -2,8 +2,7 @@
 
 mod config;
 mod follow;
-mod line_file;
-mod parquet_file;
+mod opened;
 mod source;
 
 use std::sync::Arc;
@@ -13,27 +12,16 @@ use millstream_core::Result;
 use millstream_core::connector::{Connector, ConnectorKind, Role, SourceOptions};
 use millstream_core::format::RecordFormat;
 use millstream_core::source::SplitSource;
+use millstream_files::naming::format_of_name;
 
 pub use config::FileConfig;
 
-pub(crate) use line_file::fill;
 use source::FileSource;
 
 #[derive(Debug)]
 struct FileConnector {
     config: FileConfig,
     format: RecordFormat,
-}
-
-/// The format a path's name tells, behind the suffix of a compression.
-fn format_of_name(path: &str) -> RecordFormat {
-    let name = path.to_ascii_lowercase();
-    let name = [".gz", ".gzip", ".zst", ".zstd"].iter().find_map(|s| name.strip_suffix(s)).unwrap_or(&name);
-    match name.rsplit_once('.') {
-        Some((_, "csv")) => RecordFormat::Csv,
-        Some((_, "parquet")) => RecordFormat::Parquet,
-        _ => RecordFormat::Json,
-    }
 }
 
 impl FileConnector {

@@ -11,13 +11,14 @@ use async_trait::async_trait;
 use millstream_core::format::{Compression, RecordFormat};
 use millstream_core::source::{Position, Split, SplitId, SplitReader, SplitSource};
 use millstream_core::{Error, Result};
+use millstream_files::line_file::{LineFile, Lines, Range};
+use millstream_files::parquet_file::ParquetFile;
 use millstream_formats::compress;
 use tokio::task::spawn_blocking;
 
 use super::config::FileConfig;
 use super::follow::Follow;
-use super::line_file::{LineFile, Range};
-use super::parquet_file::ParquetFile;
+use super::opened::LocalFile;
 use crate::ahead::ReadAhead;
 use crate::io_error::io_error;
 use crate::lines::Ends;
@@ -113,9 +114,10 @@ impl FileSource {
             return Ok(Box::new(Follow::new(path, self.ends(), has_header, after)));
         }
         if self.format == RecordFormat::Parquet {
-            return Ok(Box::new(ReadAhead::new(ParquetFile::open(&path, after.unwrap_or(0))?)));
+            return Ok(Box::new(ReadAhead::new(ParquetFile::open(LocalFile(path), after.unwrap_or(0))?)));
         }
-        let file = LineFile::open(path, range, compression, self.ends(), has_header, after)?;
+        let lines = Lines { compression, ends: self.ends(), has_header };
+        let file = LineFile::open(LocalFile(path), range, lines, after)?;
         Ok(Box::new(ReadAhead::new(file)))
     }
 }

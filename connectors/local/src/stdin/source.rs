@@ -13,8 +13,8 @@ use tokio::sync::mpsc::{Sender, channel};
 
 use super::config::StdinConfig;
 use crate::clock::Clock;
-use crate::file::fill;
 use crate::live::{Live, RunCutter, WAITING};
+use millstream_files::line_file::fill;
 
 /// Where the bytes come from.
 pub(crate) type Input = Box<dyn std::io::Read + Send>;

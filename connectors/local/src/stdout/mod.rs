@@ -125,7 +125,7 @@ mod tests {
                 arrived_at: EventTime(0),
             });
             let raw = RawRecords { records: records.collect(), buffer: buffer.clone(), header: None };
-            vec![crate::declared::decode(RecordFormat::Json, &options.schema, &raw).unwrap()]
+            vec![millstream_formats::declared::decode(RecordFormat::Json, &options.schema, &raw).unwrap()]
         }
     }
 

@@ -10,8 +10,8 @@ use millstream_core::{Error, EventTime, Result};
 use super::create::force_folders;
 use super::walk;
 use crate::checkpoints::holder::{Holder, fenced_by_unknown};
-use crate::checkpoints::names::LOCK;
 use crate::io_error::io_error;
+use millstream_core::checkpoint::names::LOCK;
 
 /// A locked folder.
 #[derive(Debug)]

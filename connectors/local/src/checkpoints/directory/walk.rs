@@ -5,10 +5,9 @@ use std::io::{self, ErrorKind as Io};
 use std::path::Path;
 
 use millstream_core::Result;
-use millstream_core::checkpoint::Object;
+use millstream_core::checkpoint::{Object, names};
 
 use super::create::{HIDDEN, force_folder};
-use super::names;
 use crate::io_error::io_error;
 
 /// The objects whose names begin with `prefix`, by name.

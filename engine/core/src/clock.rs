@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use millstream_core::EventTime;
-use millstream_core::time::micros;
+use crate::time::{EventTime, micros};
 
 /// Says what time it is.
 pub trait Clock: fmt::Debug + Send + Sync {

@@ -6,20 +6,25 @@ use millstream_core::{Error, Result};
 use millstream_formats::{EncodeOptions, encoder};
 
 /// The option and a message for the user.
-pub(crate) type Problem = (&'static str, String);
+pub type Problem = (&'static str, String);
 
 /// An option that a file of lines has and a connector may not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Known {
+pub enum Known {
+    /// `path`.
     Path,
+    /// `compression`.
     Compression,
+    /// `mode: overwrite`.
     Overwrite,
+    /// `subject`.
     Subject,
+    /// `message`.
     Message,
 }
 
 /// The first option that `options` gives and `known` does not name.
-pub(crate) fn unknown(kind: &str, options: &SinkOptions, known: &[Known]) -> Option<Problem> {
+pub fn unknown(kind: &str, options: &SinkOptions, known: &[Known]) -> Option<Problem> {
     let given = [
         (Known::Path, "path", "path", options.path.is_some()),
         (Known::Compression, "compression", "compression", options.compression != Compression::None),
@@ -32,7 +37,7 @@ pub(crate) fn unknown(kind: &str, options: &SinkOptions, known: &[Known]) -> Opt
 }
 
 /// What a stream of lines does not know.
-pub(crate) fn of_lines(kind: &str, options: &SinkOptions) -> Option<Problem> {
+pub fn of_lines(kind: &str, options: &SinkOptions) -> Option<Problem> {
     let parquet = || {
         let message = format!("parquet is a format of files: `{kind}` writes lines of json or csv");
         (options.format == RecordFormat::Parquet).then_some(("format", message))
@@ -41,14 +46,17 @@ pub(crate) fn of_lines(kind: &str, options: &SinkOptions) -> Option<Problem> {
 }
 
 /// Whether the rows can be written in the sink's format.
-pub(crate) fn of_format(options: &SinkOptions) -> Option<Problem> {
+pub fn of_format(options: &SinkOptions) -> Option<Problem> {
     let encode = EncodeOptions { decimals_as_strings: options.decimals_as_strings };
     let error = encoder(options.format, &options.schema, &encode).err()?;
     Some(("format", error.to_string()))
 }
 
 /// A problem as an error.
-pub(crate) fn refuse(options: &SinkOptions, problem: Option<Problem>) -> Result<()> {
+///
+/// # Errors
+/// `Config`, where there is one.
+pub fn refuse(options: &SinkOptions, problem: Option<Problem>) -> Result<()> {
     match problem {
         Some((_, message)) => Err(Error::config(format!("`{}`: {message}", options.id))),
         None => Ok(()),

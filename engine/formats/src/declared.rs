@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::decoder;
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, SchemaRef};
@@ -13,7 +14,6 @@ use millstream_core::format::RecordFormat;
 use millstream_core::schema::{Column, ColumnType, ExcessDigits, ExtraFields, SourceSchema, Zone, is_json};
 use millstream_core::source::{Position, RawRecord, RawRecords};
 use millstream_core::{Error, EventTime, Result};
-use millstream_formats::decoder;
 
 /// The declared type whose text is that of `field`; where there is none of the same range, the next larger one.
 fn column_type(field: &Field) -> Result<ColumnType> {
@@ -41,7 +41,10 @@ fn column_type(field: &Field) -> Result<ColumnType> {
 }
 
 /// The declared schema of the user columns of `schema`.
-pub(crate) fn source_schema(schema: &SchemaRef) -> Result<SourceSchema> {
+///
+/// # Errors
+/// `Config` where a column has a type that text does not give back.
+pub fn source_schema(schema: &SchemaRef) -> Result<SourceSchema> {
     let columns = schema.fields().iter().filter(|f| !is_hidden(f.name())).map(|field| {
         Ok(Column {
             name: field.name().clone(),
@@ -60,7 +63,7 @@ pub(crate) fn source_schema(schema: &SchemaRef) -> Result<SourceSchema> {
 ///
 /// # Errors
 /// `Environment` with the first reason where a record does not fit.
-pub(crate) fn decode(format: RecordFormat, schema: &SchemaRef, raw: &RawRecords) -> Result<RecordBatch> {
+pub fn decode(format: RecordFormat, schema: &SchemaRef, raw: &RawRecords) -> Result<RecordBatch> {
     let mut declared = source_schema(schema)?;
     for column in
         declared.columns.iter_mut().filter(|c| format != RecordFormat::Csv && c.column_type == ColumnType::Bytes)
@@ -77,7 +80,10 @@ pub(crate) fn decode(format: RecordFormat, schema: &SchemaRef, raw: &RawRecords)
 }
 
 /// The same rows with the types and fields of the user columns of `schema`.
-pub(crate) fn conform(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+///
+/// # Errors
+/// `Environment` where they do not have them.
+pub fn conform(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     let wanted: Vec<_> = schema.fields().iter().filter(|f| !is_hidden(f.name())).cloned().collect();
     let columns = wanted
         .iter()
@@ -110,7 +116,10 @@ fn bytes_of_json(text: &str) -> Option<Vec<u8>> {
 }
 
 /// A column of nested values from their JSON texts.
-pub(crate) fn nested_from_json(field: &Field, texts: &StringArray) -> Result<ArrayRef> {
+///
+/// # Errors
+/// As [`decode`].
+pub fn nested_from_json(field: &Field, texts: &StringArray) -> Result<ArrayRef> {
     let field = Field::new("value", field.data_type().clone(), true);
     let mut buffer = Vec::new();
     let mut records = Vec::with_capacity(texts.len());

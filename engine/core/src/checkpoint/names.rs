@@ -1,12 +1,15 @@
 //! The names of objects: what keeps them inside their store, whatever that is.
 
-use millstream_core::{Error, Result};
+use crate::error::{Error, Result};
 
 /// The file that a held folder has at its top. No store has an object of this name, so that all behave alike.
-pub(super) const LOCK: &str = "LOCK";
+pub const LOCK: &str = "LOCK";
 
 /// Refuses a name that the trait does not allow.
-pub(super) fn check(name: &str) -> Result<()> {
+///
+/// # Errors
+/// `Bug`.
+pub fn check(name: &str) -> Result<()> {
     if is_name(name) {
         Ok(())
     } else {
@@ -15,17 +18,20 @@ pub(super) fn check(name: &str) -> Result<()> {
 }
 
 /// Refuses what cannot be one part of a name.
-pub(super) fn check_part(part: &str) -> Result<()> {
+///
+/// # Errors
+/// `Bug`.
+pub fn check_part(part: &str) -> Result<()> {
     if is_part(part) { Ok(()) } else { Err(Error::bug(format!("`{part}` cannot be part of the name of a checkpoint"))) }
 }
 
 /// Whether an object may be called `name`.
-pub(super) fn is_name(name: &str) -> bool {
+pub fn is_name(name: &str) -> bool {
     name.split('/').all(is_part) && name.split('/').next() != Some(LOCK)
 }
 
 /// Whether `part` may stand between the `/` of a name. As none begins with a dot, `..` is none.
-pub(super) fn is_part(part: &str) -> bool {
+pub fn is_part(part: &str) -> bool {
     let allowed = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
     !part.is_empty() && !part.starts_with('.') && part.bytes().all(allowed)
 }

@@ -170,6 +170,11 @@ impl Current {
         Ok(Some(RecordBatch::try_new(self.schema.clone(), arrays)?))
     }
 
+    /// The rows of a file that has none.
+    pub(crate) fn no_rows(&self) -> RecordBatch {
+        RecordBatch::new_empty(self.schema.clone())
+    }
+
     /// What changed, or all there is, for the state.
     pub(crate) fn snapshot(&self, whole: bool) -> Result<Snapshot> {
         let mut rows: Vec<(&OwnedRow, Option<&str>)> = Vec::new();

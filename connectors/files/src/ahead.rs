@@ -9,19 +9,24 @@ use millstream_core::{Error, Result};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 /// Reads the runs of a bounded split on the calling thread.
-pub(crate) trait RunReader: Send + 'static {
+pub trait RunReader: Send + 'static {
     /// The next run, or [`Read::Finished`].
+    ///
+    /// # Errors
+    /// As [`SplitReader::next`].
     fn read(&mut self) -> Result<Read>;
 }
 
 /// Drives a [`RunReader`] on tokio's blocking threads.
-pub(crate) struct ReadAhead<R> {
+#[derive(Debug)]
+pub struct ReadAhead<R> {
     idle: Option<R>,
     running: Option<JoinHandle<(R, Result<Read>)>>,
 }
 
 impl<R: RunReader> ReadAhead<R> {
-    pub(crate) fn new(reader: R) -> Self {
+    /// Drives `reader`.
+    pub fn new(reader: R) -> Self {
         Self { idle: Some(reader), running: None }
     }
 

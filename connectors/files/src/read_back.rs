@@ -1,8 +1,6 @@
 //! Files of a sink as rows again, for queries.
 
-use std::fs::File;
-use std::io::Read as _;
-use std::path::Path;
+use std::io::Read;
 
 use arrow::array::RecordBatch;
 use bytes::Bytes;
@@ -12,41 +10,46 @@ use millstream_core::source::{Position, RawRecord, RawRecords};
 use millstream_core::{Error, EventTime, Result};
 use millstream_formats::{compress, split};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::reader::ChunkReader;
 
-use super::paths;
-use crate::declared;
-use crate::io_error::io_error;
+use millstream_formats::declared;
 
-/// The visible rows of the sink `options` with the path `template` below `root`: its user columns.
-pub(crate) fn rows(root: &Path, template: &str, options: &SinkOptions) -> Result<Vec<RecordBatch>> {
-    let mut batches = Vec::new();
-    for file in paths::written(root, template)? {
-        let found = file_rows(&file, options)
-            .map_err(|e| Error::new(e.kind(), format!("cannot read `{}` back", file.display())).caused_by(e))?;
-        batches.extend(found);
-    }
-    Ok(batches)
-}
-
-fn file_rows(path: &Path, options: &SinkOptions) -> Result<Vec<RecordBatch>> {
+/// The rows of a file of the sink `options`: its user columns.
+///
+/// # Errors
+/// `Environment` where it is not such a file; `Config` where its format has no columns.
+pub fn rows(file: impl ChunkReader + Read + 'static, options: &SinkOptions) -> Result<Vec<RecordBatch>> {
     match options.format {
         RecordFormat::Raw => Err(Error::config("files of raw records have no columns to query")),
-        RecordFormat::Parquet => parquet_rows(path, options),
-        format => {
-            let raw = records(path, options, format)?;
-            if raw.records.is_empty() {
-                return Ok(Vec::new());
-            }
-            Ok(vec![declared::decode(format, &options.schema, &raw)?])
-        }
+        RecordFormat::Parquet => parquet_rows(file, options),
+        format => lines(file, options, format),
     }
+}
+
+/// The same of a file in memory.
+///
+/// # Errors
+/// As `rows`.
+pub fn rows_of_bytes(file: Bytes, options: &SinkOptions) -> Result<Vec<RecordBatch>> {
+    match options.format {
+        RecordFormat::Raw => Err(Error::config("files of raw records have no columns to query")),
+        RecordFormat::Parquet => parquet_rows(file, options),
+        format => lines(std::io::Cursor::new(file), options, format),
+    }
+}
+
+fn lines(file: impl Read + Send + 'static, options: &SinkOptions, format: RecordFormat) -> Result<Vec<RecordBatch>> {
+    let raw = records(file, options, format)?;
+    if raw.records.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(vec![declared::decode(format, &options.schema, &raw)?])
 }
 
 /// All records of a file of lines.
-fn records(path: &Path, options: &SinkOptions, format: RecordFormat) -> Result<RawRecords> {
-    let failed = |e| io_error("read", path, e);
+fn records(file: impl Read + Send + 'static, options: &SinkOptions, format: RecordFormat) -> Result<RawRecords> {
+    let failed = |e| Error::environment("it cannot be read, or is not compressed as was said").caused_by(e);
     let mut bytes = Vec::new();
-    let file = File::open(path).map_err(failed)?;
     compress::reader(file, options.compression).map_err(failed)?.read_to_end(&mut bytes).map_err(failed)?;
     let buffer = Bytes::from(bytes);
     let csv = format == RecordFormat::Csv;
@@ -64,9 +67,8 @@ fn records(path: &Path, options: &SinkOptions, format: RecordFormat) -> Result<R
     Ok(RawRecords { buffer, records, header })
 }
 
-fn parquet_rows(path: &Path, options: &SinkOptions) -> Result<Vec<RecordBatch>> {
+fn parquet_rows(file: impl ChunkReader + 'static, options: &SinkOptions) -> Result<Vec<RecordBatch>> {
     let failed = |e: Box<dyn std::error::Error + Send + Sync>| Error::environment("not a parquet file").caused_by(e);
-    let file = File::open(path).map_err(|e| io_error("read", path, e))?;
     let reader = ParquetRecordBatchReaderBuilder::try_new(file)
         .and_then(ParquetRecordBatchReaderBuilder::build)
         .map_err(|e| failed(e.into()))?;

@@ -187,38 +187,62 @@ fn is_coarse(format: &str) -> bool {
     true
 }
 
-/// The files that a template may have written below `root`, sorted.
-///
-/// # Errors
-/// `Config` where the template is wrong.
-pub(crate) fn written(root: &Path, text: &str) -> Result<Vec<PathBuf>> {
-    let template = Template::parse(text).map_err(|e| Error::config(format!("the path `{text}`: {e}")))?;
-    let mut pattern = glob::Pattern::escape(&root.to_string_lossy());
-    pattern.push('/');
-    let mut at = 0;
-    let literal = |from: usize, to: usize| {
-        let literal = text.get(from..to).unwrap_or_default().replace("{{", "{").replace("}}", "}");
-        glob::Pattern::escape(&literal)
-    };
-    for (_, range) in template.names() {
-        pattern.push_str(&literal(at, range.start.saturating_sub(1)));
-        let close = text.get(range.end..).and_then(|rest| rest.find('}')).map_or(text.len(), |c| range.end + c);
-        // A slash in a time format is one in the path.
-        let levels = text.get(range.end..close).unwrap_or_default().matches('/').count();
-        pattern.push('*');
-        pattern.extend(std::iter::repeat_n("/*", levels));
-        at = close + 1;
+/// Matches the paths of the files that a template may have written.
+#[derive(Debug)]
+pub struct Written {
+    pattern: glob::Pattern,
+    text: String,
+}
+
+/// A `*` is a part of a path and not more; no part that begins with a dot is meant unless it is named.
+const MATCH: glob::MatchOptions =
+    glob::MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
+
+impl Written {
+    /// What the template `text` may have written.
+    ///
+    /// # Errors
+    /// `Config` where the template is wrong.
+    pub fn by(text: &str) -> Result<Self> {
+        let template = Template::parse(text).map_err(|e| Error::config(format!("the path `{text}`: {e}")))?;
+        let mut pattern = String::new();
+        let mut at = 0;
+        let literal = |from: usize, to: usize| {
+            let literal = text.get(from..to).unwrap_or_default().replace("{{", "{").replace("}}", "}");
+            glob::Pattern::escape(&literal)
+        };
+        for (_, range) in template.names() {
+            pattern.push_str(&literal(at, range.start.saturating_sub(1)));
+            let close = text.get(range.end..).and_then(|rest| rest.find('}')).map_or(text.len(), |c| range.end + c);
+            // A slash in a time format is one in the path.
+            let levels = text.get(range.end..close).unwrap_or_default().matches('/').count();
+            pattern.push('*');
+            pattern.extend(std::iter::repeat_n("/*", levels));
+            at = close + 1;
+        }
+        pattern.push_str(&literal(at, text.len()));
+        let parsed = glob::Pattern::new(&pattern);
+        let parsed = parsed.map_err(|e| Error::config(format!("the path `{text}`: {}", e.msg)))?;
+        Ok(Self { pattern: parsed, text: pattern })
     }
-    pattern.push_str(&literal(at, text.len()));
-    let options = glob::MatchOptions {
-        require_literal_separator: true,
-        require_literal_leading_dot: true,
-        ..glob::MatchOptions::default()
-    };
-    let files = glob::glob_with(&pattern, options).map_err(|e| Error::config(format!("the path `{text}`: {e}")))?;
-    let mut files: Vec<PathBuf> = files.filter_map(Result::ok).filter(|p| p.is_file()).collect();
-    files.sort();
-    Ok(files)
+
+    /// Whether it may have written the file at `path`, below the sink's root.
+    pub fn matches(&self, path: &str) -> bool {
+        self.pattern.matches_with(path, MATCH)
+    }
+
+    /// All such files below the folder `root`, sorted.
+    ///
+    /// # Errors
+    /// `Config` where the folder's name cannot be part of a pattern.
+    pub fn below(&self, root: &Path) -> Result<Vec<PathBuf>> {
+        let pattern = format!("{}/{}", glob::Pattern::escape(&root.to_string_lossy()), self.text);
+        let wrong = |e: glob::PatternError| Error::config(format!("`{pattern}` is no pattern: {}", e.msg));
+        let files = glob::glob_with(&pattern, MATCH).map_err(wrong)?;
+        let mut files: Vec<PathBuf> = files.filter_map(Result::ok).filter(|p| p.is_file()).collect();
+        files.sort();
+        Ok(files)
+    }
 }
 
 #[cfg(test)]
@@ -226,7 +250,7 @@ mod tests {
     use arrow::array::{RecordBatch, TimestampMicrosecondArray};
 
     use super::*;
-    use crate::conformance::{batch, every_type, sink_options};
+    use millstream_local::conformance::{batch, every_type, sink_options};
 
     #[test]
     fn coarse_formats() {
@@ -263,14 +287,17 @@ mod tests {
 
     #[test]
     fn written_files_are_found_by_their_template() {
-        let dir = tempfile::tempdir().unwrap();
-        for path in ["kpis/date=2024-05-20/kpi.json", "kpis/date=2024-05-21/kpi.json", "kpis/x", "kpis/d/e/kpi.json"] {
-            let path = dir.path().join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, "").unwrap();
-        }
-        assert_eq!(written(dir.path(), "kpis/date={date:%F}/kpi.json").unwrap().len(), 2);
-        assert_eq!(written(dir.path(), "kpis/{a:%Y/%m}/kpi.json").unwrap().len(), 1);
-        assert_eq!(written(dir.path(), "none/{a}.json").unwrap().len(), 0);
+        let finds = |template: &str| {
+            let written = Written::by(template).unwrap();
+            let paths =
+                ["kpis/date=2024-05-20/kpi.json", "kpis/date=2024-05-21/kpi.json", "kpis/x", "kpis/d/e/kpi.json"];
+            let hidden = ["kpis/date=.a/kpi.json", ".staging/date=a/kpi.json"];
+            paths.iter().chain(&hidden).filter(|path| written.matches(path)).count()
+        };
+        assert_eq!(finds("kpis/date={date:%F}/kpi.json"), 3, "a dot inside of a part hides nothing");
+        assert_eq!(finds("kpis/{a:%Y/%m}/kpi.json"), 1);
+        assert_eq!(finds("{a}/{b}/kpi.json"), 3);
+        assert_eq!(finds("none/{a}.json"), 0);
+        assert_eq!(finds("kpis/[x]"), 0);
     }
 }

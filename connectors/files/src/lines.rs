@@ -11,16 +11,16 @@ use millstream_core::{Error, EventTime, Result};
 use millstream_formats::split;
 
 /// How many records a run holds at most; a run is also bounded by the bytes read at once.
-pub(crate) const RUN_RECORDS: usize = 8192;
+pub const RUN_RECORDS: usize = 8192;
 /// How many bytes are read at once.
-pub(crate) const RUN_BYTES: usize = 1 << 20;
+pub const RUN_BYTES: usize = 1 << 20;
 /// Longer records are taken for a file that is not made of lines.
 const LONGEST_RECORD: usize = 256 << 20;
 const MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// Where the records of a stream end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ends {
+pub enum Ends {
     /// At each line end.
     Line,
     /// At each line end outside of double quotes (CSV with `multiline: true`).
@@ -38,7 +38,7 @@ impl Ends {
 
 /// Holds what was read of a stream and not yet handed over.
 #[derive(Debug)]
-pub(crate) struct LineCutter {
+pub struct LineCutter {
     ends: Ends,
     buffer: BytesMut,
     /// Offset in the stream of the first byte of `buffer`.
@@ -50,56 +50,56 @@ pub(crate) struct LineCutter {
 
 /// What [`LineCutter::cut`] found.
 #[derive(Debug)]
-pub(crate) struct Cut {
+pub struct Cut {
     /// The records; possibly none.
-    pub(crate) records: RawRecords,
+    pub records: RawRecords,
     /// Offset behind the last record.
-    pub(crate) upto: u64,
+    pub upto: u64,
 }
 
 impl LineCutter {
     /// A cutter of a stream that is read from `offset` on.
-    pub(crate) fn new(ends: Ends, offset: u64) -> Self {
+    pub fn new(ends: Ends, offset: u64) -> Self {
         Self { ends, buffer: BytesMut::new(), offset, limit: u64::MAX, ended: false }
     }
     /// Hands over only records that start before `limit`.
-    pub(crate) fn until(mut self, limit: u64) -> Self {
+    pub fn until(mut self, limit: u64) -> Self {
         self.limit = limit;
         self
     }
     /// The buffer to append read bytes to.
-    pub(crate) fn buffer(&mut self) -> &mut BytesMut {
+    pub fn buffer(&mut self) -> &mut BytesMut {
         &mut self.buffer
     }
     /// Offset behind all that was read.
-    pub(crate) fn read_to(&self) -> u64 {
+    pub fn read_to(&self) -> u64 {
         self.offset + self.buffer.len() as u64
     }
     /// Offset behind the last record handed over.
-    pub(crate) fn offset(&self) -> u64 {
+    pub fn offset(&self) -> u64 {
         self.offset
     }
     /// The stream has ended: what is left is a record even without a line end.
-    pub(crate) fn end(&mut self) {
+    pub fn end(&mut self) {
         self.ended = true;
     }
     /// Whether the stream has ended or no record may start before the limit, and nothing is left to hand over.
-    pub(crate) fn exhausted(&self) -> bool {
+    pub fn exhausted(&self) -> bool {
         self.offset >= self.limit || (self.ended && self.buffer.is_empty())
     }
     /// Forgets what was read and begins again at offset 0: the stream was replaced by another.
-    pub(crate) fn restart(&mut self) {
+    pub fn restart(&mut self) {
         self.restart_at(0);
     }
     /// As [`Self::restart`], at another offset.
-    pub(crate) fn restart_at(&mut self, offset: u64) {
+    pub fn restart_at(&mut self, offset: u64) {
         self.buffer.clear();
         self.offset = offset;
         self.ended = false;
     }
 
     /// Takes one record off the front, such as a CSV header, if it is there as a whole.
-    pub(crate) fn take_first(&mut self) -> Option<Bytes> {
+    pub fn take_first(&mut self) -> Option<Bytes> {
         self.skip_mark();
         let mut records = self.ends.records(&self.buffer, self.ended);
         let record = records.next()?;
@@ -110,7 +110,7 @@ impl LineCutter {
     }
 
     /// Drops what stands before the first line end, and says whether there was one.
-    pub(crate) fn skip_line(&mut self) -> bool {
+    pub fn skip_line(&mut self) -> bool {
         let found = memchr(b'\n', &self.buffer);
         let dropped = found.map_or(self.buffer.len(), |at| at + 1);
         let _ = self.buffer.split_to(dropped);
@@ -129,7 +129,7 @@ impl LineCutter {
     ///
     /// # Errors
     /// `Environment` where a record is longer than any can be.
-    pub(crate) fn cut(&mut self, arrived_at: EventTime) -> Result<Cut> {
+    pub fn cut(&mut self, arrived_at: EventTime) -> Result<Cut> {
         self.skip_mark();
         let bytes = &self.buffer;
         let mut found = self.ends.records(bytes, self.ended);
