@@ -7,7 +7,7 @@
 //! One instance gets all rows, because rows of different keys, and so of different workers, may belong to one file.
 
 use async_trait::async_trait;
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::StreamExt as _;
 use millstream_core::sink::{Outcome, Prepared, Sink, SinkOptions};
 use millstream_core::snapshot::StateTable;
 use millstream_core::{Batch, Error, Result};
@@ -58,6 +58,30 @@ impl<S: Store> OverwriteSink<S> {
     }
 }
 
+impl<S: Store> OverwriteSink<S> {
+    /// Stages all changed paths, several at once.
+    async fn stage(&self, checkpoint: u64, entries: &mut Vec<S::Entry>) -> Result<()> {
+        let (changed, at_once) = (self.current.changed_files(), self.store.at_once().max(1));
+        let mut waiting = Vec::new();
+        for (number, target) in changed.iter().enumerate() {
+            waiting.push(self.begin(target, number, checkpoint).await?);
+            if waiting.len() == at_once || number + 1 == changed.len() {
+                let completing = std::mem::take(&mut waiting).into_iter().map(Staging::complete);
+                let completed: Vec<_> = futures::stream::iter(completing).buffered(at_once).collect().await;
+                let mut result = Ok(());
+                for entry in completed {
+                    match entry {
+                        Ok(entry) => entries.push(entry),
+                        Err(error) => result = Err(error),
+                    }
+                }
+                result?;
+            }
+        }
+        if entries.is_empty() { Ok(()) } else { self.store.staged(checkpoint, entries).await }
+    }
+}
+
 /// A changed path on its way into a checkpoint.
 enum Staging<S: Store> {
     Known(S::Entry),
@@ -94,17 +118,11 @@ impl<S: Store> Sink for OverwriteSink<S> {
         if let Some((_, in_vain)) = self.prepared.take_if(|(number, _)| *number == checkpoint) {
             self.store.discard(in_vain).await;
         }
-        let (mut entries, mut waiting) = (Vec::new(), Vec::new());
-        let (changed, at_once) = (self.current.changed_files(), self.store.at_once().max(1));
-        for (number, target) in changed.iter().enumerate() {
-            waiting.push(self.begin(target, number, checkpoint).await?);
-            if waiting.len() == at_once || number + 1 == changed.len() {
-                let completing = std::mem::take(&mut waiting).into_iter().map(Staging::complete);
-                entries.extend(futures::stream::iter(completing).buffered(at_once).try_collect::<Vec<_>>().await?);
-            }
-        }
-        if !entries.is_empty() {
-            self.store.staged(checkpoint, &entries).await?;
+        let mut entries = Vec::new();
+        let staged = self.stage(checkpoint, &mut entries).await;
+        if let Err(error) = staged {
+            self.store.discard(entries).await;
+            return Err(error);
         }
         let prepared = Prepared { staged: token::of_entries::<S>(&entries)?, state: self.current.snapshot(whole)? };
         self.current.give(checkpoint);

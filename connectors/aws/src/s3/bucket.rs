@@ -49,6 +49,8 @@ pub(super) enum If {
     Absent,
     /// The one that is there has this ETag.
     Is(String),
+    /// On none.
+    Whatever,
 }
 
 impl If {
@@ -57,6 +59,7 @@ impl If {
         match self {
             Self::Absent => (Some("*".to_owned()), None),
             Self::Is(etag) => (None, Some(etag.clone())),
+            Self::Whatever => (None, None),
         }
     }
 }

@@ -36,6 +36,8 @@ impl Budget {
 /// An object being written.
 pub(super) struct ObjectFile {
     pub(super) bucket: Shared,
+    /// Its name within the process.
+    pub(super) hidden: String,
     pub(super) target: String,
     pub(super) checkpoint: u64,
     pub(super) metadata: Metadata,
@@ -56,7 +58,12 @@ impl ObjectFile {
             Some(id) => id.clone(),
             None => {
                 let id = self.bucket.begin_upload(&self.target, &self.metadata).await?;
-                self.own.add(&id);
+                // An earlier try of the same file has failed in the middle.
+                if let Some((target, upload)) = self.own.add(&self.hidden, &self.target, &id)
+                    && let Err(error) = self.bucket.abort_upload(&target, &upload).await
+                {
+                    tracing::warn!(%error, "an upload that is not needed cannot be aborted now");
+                }
                 self.upload.insert(id).clone()
             }
         };

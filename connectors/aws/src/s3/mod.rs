@@ -13,6 +13,7 @@ mod config;
 mod entry;
 mod fence;
 mod file;
+mod notes;
 mod object;
 mod place;
 mod read_back;
@@ -68,7 +69,7 @@ impl S3 {
             let mut sinks = self.sinks.lock().unwrap_or_else(PoisonError::into_inner);
             sinks.entry((options.id.clone(), options.generation.clone())).or_default().clone()
         };
-        let place = Place::new(self.bucket.clone(), &self.config, options, own, self.clock.clone());
+        let place = Place::new(self.bucket.clone(), &self.config, options, own);
         let setting = Setting {
             template: naming::template(options),
             name: batch_id::beginning(options),

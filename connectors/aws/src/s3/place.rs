@@ -6,18 +6,16 @@
 //!    is still the one that was looked at, and never where it tells a later checkpoint.
 //! 3. A path that has no rows any more keeps an object without rows: what tells of its checkpoint must stay.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt as _;
-use millstream_core::clock::Clock;
 use millstream_core::sink::{SinkOptions, WriteMode};
 use millstream_core::{Error, Result};
 use millstream_files::naming;
 use millstream_files::store::{NewFile, Published, Store, Visible};
-use millstream_files::{Written, writer};
+use millstream_files::writer;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::batch_id::{self, BatchName};
@@ -25,6 +23,7 @@ use super::bucket::{Head, If, Metadata, Shared, Wrote};
 use super::config::S3Config;
 use super::entry::Entry;
 use super::fence::Fence;
+use super::notes::Notes;
 use super::file::{Budget, ObjectFile};
 use super::uploads::{Completed, Open};
 
@@ -32,8 +31,6 @@ use super::uploads::{Completed, Open};
 const AT_ONCE: usize = 16;
 /// How often an object that others write, too, is looked at again.
 const ATTEMPTS: usize = 20;
-/// Uploads of another run of the pipeline are left alone for so long: it may be one that lives elsewhere.
-const OTHER_RUNS: Duration = Duration::from_secs(24 * 60 * 60);
 /// What an object says of the run that wrote it.
 const RUN: &str = "millstream-run";
 /// What an object says of the checkpoint that covers it.
@@ -42,20 +39,23 @@ const CHECKPOINT: &str = "millstream-checkpoint";
 /// What all instances of a sink in this process share.
 #[derive(Debug, Default)]
 pub(super) struct Own {
-    uploads: Mutex<HashSet<String>>,
+    /// Targets and ids of uploads, by the name of their file.
+    uploads: Mutex<HashMap<String, (String, String)>>,
     instances: Mutex<HashSet<usize>>,
     pub(super) visible: Visible,
 }
 
 impl Own {
-    pub(super) fn add(&self, upload: &str) {
-        self.uploads.lock().unwrap_or_else(PoisonError::into_inner).insert(upload.to_owned());
+    /// Adds the upload of a file; gives the one that it had before.
+    pub(super) fn add(&self, hidden: &str, target: &str, upload: &str) -> Option<(String, String)> {
+        let mut uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
+        uploads.insert(hidden.to_owned(), (target.to_owned(), upload.to_owned()))
     }
     fn remove(&self, upload: &str) {
-        self.uploads.lock().unwrap_or_else(PoisonError::into_inner).remove(upload);
+        self.uploads.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, (_, id)| id != upload);
     }
     fn has(&self, upload: &str) -> bool {
-        self.uploads.lock().unwrap_or_else(PoisonError::into_inner).contains(upload)
+        self.uploads.lock().unwrap_or_else(PoisonError::into_inner).values().any(|(_, id)| id == upload)
     }
     fn has_instance(&self, instance: usize) -> bool {
         self.instances.lock().unwrap_or_else(PoisonError::into_inner).contains(&instance)
@@ -73,7 +73,7 @@ pub(super) struct Place {
     budget: Arc<Budget>,
     own: Arc<Own>,
     fence: Fence,
-    clock: Arc<dyn Clock>,
+    notes: Notes,
 }
 
 impl Place {
@@ -82,11 +82,11 @@ impl Place {
         config: &S3Config,
         options: &SinkOptions,
         own: Arc<Own>,
-        clock: Arc<dyn Clock>,
     ) -> Self {
         own.instances.lock().unwrap_or_else(PoisonError::into_inner).insert(options.instance);
         Self {
             fence: Fence::new(bucket.clone(), options),
+            notes: Notes::new(bucket.clone(), options),
             bucket,
             template: naming::template(options),
             options: options.clone(),
@@ -94,7 +94,6 @@ impl Place {
             inline: config.inline_size.0,
             budget: Arc::default(),
             own,
-            clock,
         }
     }
 
@@ -225,23 +224,17 @@ impl Place {
         }
     }
 
-    /// Whether an upload was begun by an earlier process, or one that has stopped, and will never be completed.
-    fn is_orphan(&self, upload: &Open, written: &Written) -> bool {
-        if self.own.has(&upload.id) {
-            return false;
-        }
+    /// Whether an upload of an appended object was begun by an earlier process and will never be completed.
+    ///
+    /// The first checkpoint of this process is claimed, and those before it are visible: what else was staged for them
+    /// is lost. Later ones may be those of a successor, if this process was paused. Workers of the same pipeline may
+    /// also be in other processes beside this one.
+    fn is_orphan(&self, upload: &Open) -> bool {
         let options = &self.options;
-        if options.mode == WriteMode::Overwrite {
-            return written.matches(&upload.name);
-        }
-        let Some(name) = BatchName::find(&upload.name, &batch_id::beginning(options)) else { return false };
-        if name.run != options.run {
-            return upload.begun_at.plus(OTHER_RUNS) <= self.clock.now();
-        }
-        // The first checkpoint of this process is claimed, and those before it are committed. Of that and later ones,
-        // uploads of workers of this process are known; those of others may be of a process beside this one.
+        let name = BatchName::find(&upload.name, &batch_id::beginning(options)).filter(|name| name.run == options.run);
+        let Some(name) = name.filter(|_| !self.own.has(&upload.id)) else { return false };
         let elsewhere = name.instance < options.instances && !self.own.has_instance(name.instance);
-        name.checkpoint < options.checkpoint || !elsewhere
+        name.checkpoint < options.checkpoint || (name.checkpoint == options.checkpoint && !elsewhere)
     }
 
     /// What all keys of the sink begin with.
@@ -272,6 +265,7 @@ impl Store for Place {
     fn begin(&self, file: NewFile) -> Result<ObjectFile> {
         Ok(ObjectFile {
             bucket: self.bucket.clone(),
+            hidden: file.hidden,
             metadata: self.metadata(file.checkpoint),
             target: file.target,
             checkpoint: file.checkpoint,
@@ -292,6 +286,10 @@ impl Store for Place {
         entry.is_own()
     }
 
+    async fn staged(&self, checkpoint: u64, entries: &[Entry]) -> Result<()> {
+        if self.options.mode == WriteMode::Overwrite { self.notes.write(checkpoint, entries).await } else { Ok(()) }
+    }
+
     async fn publish(&self, entries: Vec<Entry>) -> Result<()> {
         each(entries.into_iter().map(|entry| async move {
             if self.publish_new(&entry).await? == Published::Now {
@@ -304,13 +302,15 @@ impl Store for Place {
 
     async fn replace(&self, checkpoint: u64, entries: Vec<Entry>) -> Result<()> {
         self.fence.pass_once().await?;
+        let noted = entries.iter().any(|entry| entry.upload.is_some());
         each(entries.into_iter().map(|entry| async move {
             if self.publish_over(checkpoint, &entry).await? == Published::Now {
                 self.own.visible.replaced(&entry.target);
             }
             Ok(())
         }))
-        .await
+        .await?;
+        if noted { self.notes.remove(checkpoint).await } else { Ok(()) }
     }
 
     async fn discard(&self, entries: Vec<Entry>) {
@@ -320,9 +320,11 @@ impl Store for Place {
     }
 
     async fn clean(&self) -> Result<()> {
-        let written = Written::by(&self.template)?;
+        if self.options.mode == WriteMode::Overwrite {
+            return self.notes.clean().await;
+        }
         let mut orphans = self.bucket.uploads(self.literal()).await?;
-        orphans.retain(|upload| self.is_orphan(upload, &written));
+        orphans.retain(|upload| self.is_orphan(upload));
         each(orphans.into_iter().map(|upload| async move { self.bucket.abort_upload(&upload.name, &upload.id).await }))
             .await
     }

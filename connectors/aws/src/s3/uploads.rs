@@ -4,10 +4,10 @@ use aws_sdk_s3::error::ProvideErrorMetadata as _;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
-use millstream_core::{Error, ErrorKind, EventTime, Result};
+use millstream_core::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
-use super::bucket::{Bucket, If, Metadata, instant, patiently, unmet, upload_timeout};
+use super::bucket::{Bucket, If, Metadata, patiently, unmet, upload_timeout};
 
 /// A part that was uploaded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +44,6 @@ pub(super) struct Open {
     /// Its key without the root.
     pub(super) name: String,
     pub(super) id: String,
-    pub(super) begun_at: EventTime,
 }
 
 impl Bucket {
@@ -146,8 +145,7 @@ impl Bucket {
             for upload in page.uploads() {
                 let name = upload.key().and_then(|key| key.strip_prefix(self.root()));
                 if let (Some(name), Some(id)) = (name, upload.upload_id()) {
-                    let begun_at = instant(upload.initiated());
-                    found.push(Open { name: name.to_owned(), id: id.to_owned(), begun_at });
+                    found.push(Open { name: name.to_owned(), id: id.to_owned() });
                 }
             }
             after = (page.next_key_marker, page.next_upload_id_marker);
