@@ -23,8 +23,8 @@ use super::bucket::{Head, If, Metadata, Shared, Wrote};
 use super::config::S3Config;
 use super::entry::Entry;
 use super::fence::Fence;
-use super::notes::Notes;
 use super::file::{Budget, ObjectFile};
+use super::notes::Notes;
 use super::uploads::{Completed, Open};
 
 /// How many objects are completed or published at once.
@@ -77,12 +77,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub(super) fn new(
-        bucket: Shared,
-        config: &S3Config,
-        options: &SinkOptions,
-        own: Arc<Own>,
-    ) -> Self {
+    pub(super) fn new(bucket: Shared, config: &S3Config, options: &SinkOptions, own: Arc<Own>) -> Self {
         own.instances.lock().unwrap_or_else(PoisonError::into_inner).insert(options.instance);
         Self {
             fence: Fence::new(bucket.clone(), options),
