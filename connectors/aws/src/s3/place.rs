@@ -7,6 +7,7 @@
 //! 3. A path that has no rows any more keeps an object without rows: what tells of its checkpoint must stay.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -42,6 +43,8 @@ pub(super) struct Own {
     /// Targets and ids of uploads, by the name of their file.
     uploads: Mutex<HashMap<String, (String, String)>>,
     instances: Mutex<HashSet<usize>>,
+    /// How often it was opened.
+    opened: AtomicU64,
     pub(super) visible: Visible,
 }
 
@@ -74,6 +77,8 @@ pub(super) struct Place {
     own: Arc<Own>,
     fence: Fence,
     notes: Notes,
+    /// Which of those that were opened it is.
+    number: u64,
 }
 
 impl Place {
@@ -85,6 +90,7 @@ impl Place {
             bucket,
             template: naming::template(options),
             options: options.clone(),
+            number: own.opened.fetch_add(1, Ordering::Relaxed),
             part_size: usize::try_from(config.part_size.0).unwrap_or(usize::MAX),
             inline: config.inline_size.0,
             budget: Arc::default(),
@@ -260,7 +266,7 @@ impl Store for Place {
     fn begin(&self, file: NewFile) -> Result<ObjectFile> {
         Ok(ObjectFile {
             bucket: self.bucket.clone(),
-            hidden: file.hidden,
+            hidden: format!("{}/{}", self.number, file.hidden),
             metadata: self.metadata(file.checkpoint),
             target: file.target,
             checkpoint: file.checkpoint,
