@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Every test and check of Millstream, from a fresh clone. Needs a Rust toolchain and nothing else.
+# Every test and check of Millstream, from a fresh clone. Needs a Rust toolchain; and Node.js and Python for the local servers
+# that stand for AWS, which are installed below the target folder.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -11,6 +12,11 @@ cargo fmt --check
 say 'lints'
 cargo clippy --workspace --all-targets --locked -- -D warnings
 
+say 'local servers that speak the APIs of AWS'
+MILLSTREAM_SERVICES=$(realpath -m "${MILLSTREAM_SERVICES:-${CARGO_TARGET_DIR:-target}/services}")
+export MILLSTREAM_SERVICES
+tests/services/serve.sh install "$MILLSTREAM_SERVICES"
+
 say 'tests'
 if cargo nextest --version >/dev/null 2>&1; then
   cargo nextest run --workspace --locked --no-fail-fast
@@ -21,7 +27,7 @@ fi
 
 say 'inline tests of the shipped pipelines'
 for pipeline in pipelines/*.yaml; do
-  cargo run --quiet --locked -- test "$pipeline"
+  "${CARGO_TARGET_DIR:-target}/debug/millstream" test "$pipeline"
 done
 
 if cargo deny --version >/dev/null 2>&1; then

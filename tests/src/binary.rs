@@ -7,7 +7,8 @@ use std::sync::LazyLock;
 
 /// The root of the workspace.
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+    let mut folders = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    folders.find(|folder| folder.join("Cargo.lock").exists()).unwrap()
 }
 
 /// The binary beside this test's own, built where it is not there or older than its sources.

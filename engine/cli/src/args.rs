@@ -7,7 +7,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use crate::exit::Failure;
 use crate::state::{BeginArgs, StateArgs};
 use crate::udf::UdfCommand;
-use crate::{bench, check, checkpoints, docs, explain, list, new, preview, query, run, schema, test, udf};
+use crate::{bench, check, checkpoints, docs, explain, list, new, preview, produce, query, run, schema, test, udf};
 
 /// A streaming engine: one YAML file is a pipeline, this binary checks, tests and runs it.
 #[derive(Debug, Parser)]
@@ -52,6 +52,8 @@ pub(crate) enum Command {
     Preview(PreviewArgs),
     /// Runs SQL over the pipeline's tables and keyed files.
     Query(QueryArgs),
+    /// Puts the records of a file into the stream that a source reads.
+    Produce(ProduceArgs),
     /// Lists the checkpoints of a pipeline.
     Checkpoints(CheckpointsArgs),
     /// Runs a pipeline and measures it: rows a second and core, memory, latency.
@@ -77,6 +79,7 @@ impl Command {
             Self::Explain(args) => explain::execute(&args),
             Self::Preview(args) => preview::execute(&args),
             Self::Query(args) => query::execute(&args),
+            Self::Produce(args) => produce::execute(&args),
             Self::Checkpoints(args) => checkpoints::execute(&args),
             Self::Bench(args) => bench::execute(&args),
             Self::Udf(command) => udf::execute(&command),
@@ -236,6 +239,30 @@ pub(crate) struct QueryArgs {
     /// How the result is shown.
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub(crate) format: RowFormat,
+}
+
+/// Options of `produce`.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct ProduceArgs {
+    #[command(flatten)]
+    pub(crate) file: FileArgs,
+    /// The source whose stream gets the records.
+    pub(crate) source: String,
+    /// The file: JSON lines, which are sent as they are, or CSV with a header or Parquet, whose rows become JSON objects;
+    /// also compressed (`.gz`, `.zst`).
+    #[arg(long, value_name = "DATA")]
+    pub(crate) from: String,
+    /// Most records a second; as fast as it goes by default.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rate: Option<u32>,
+    /// The column whose value decides the shard or message group; records of one value stay in order. By default each
+    /// record goes anywhere.
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) partition_key: Option<String>,
+    /// Send in the order of the source's event time, as the events once came; the file is read whole before. By default
+    /// in the order of the file, where many rows may be late.
+    #[arg(long)]
+    pub(crate) by_event_time: bool,
 }
 
 /// How rows are shown.

@@ -28,6 +28,7 @@ mod new;
 mod number;
 mod panics;
 mod preview;
+mod produce;
 mod progress;
 mod query;
 mod registry;

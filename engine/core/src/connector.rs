@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use crate::checkpoint::CheckpointStore;
 use crate::error::{Error, Result};
 use crate::format::RecordFormat;
+use crate::producer::Producer;
 use crate::schema::SourceSchema;
 use crate::sink::{Commitment, Sink, SinkOptions};
 use crate::source::SplitSource;
@@ -110,6 +111,15 @@ pub trait Connector: fmt::Debug + Send + Sync {
     async fn checkpoints(&self, pipeline: &str) -> Result<Arc<dyn CheckpointStore>> {
         let _ = pipeline;
         Err(self.cannot("used for checkpoints", "checkpoint"))
+    }
+    /// Opens the stream that a source over it reads, for putting records into it. `run` is a name that no other producer
+    /// has: with a record's number it tells a queue that deduplicates which records are the same.
+    ///
+    /// # Errors
+    /// `Config` where nothing can be put into it; `Environment`.
+    async fn producer(&self, run: &str) -> Result<Box<dyn Producer>> {
+        let _ = run;
+        Err(Error::config(format!("nothing can be put into `{}`: it is not a stream that others write", self.kind())))
     }
     /// What [`Role::Source`] and the like say when it cannot be one.
     fn cannot(&self, verb: &str, role: &str) -> Error {

@@ -207,6 +207,27 @@ fn quoted(text: &[u8]) -> Vec<u8> {
     [b"\"", text, b"\""].concat()
 }
 
+/// The texts of a record's fields.
+///
+/// # Errors
+/// What is wrong with its quotes, or that it is not UTF-8.
+pub fn csv_fields(record: &[u8]) -> Result<Vec<String>, String> {
+    let (mut fields, mut texts, mut unquoted) = (Fields::new(record), Vec::new(), Vec::new());
+    while let Some(text) = fields.next(&mut unquoted)? {
+        texts.push(std::str::from_utf8(text).map_err(|_| "it is not UTF-8 text")?.to_owned());
+    }
+    Ok(texts)
+}
+
+/// The names in a header line.
+///
+/// # Errors
+/// As [`csv_fields`].
+pub fn csv_header(line: &[u8]) -> Result<Vec<String>, String> {
+    let names = csv_fields(line.strip_prefix(BOM).unwrap_or(line).trim_ascii_end())?;
+    Ok(names.into_iter().map(|name| name.trim().to_owned()).collect())
+}
+
 /// The fields of one record.
 struct Fields<'a> {
     /// What is not read yet; none behind the last field.

@@ -31,6 +31,7 @@ pub mod template;
 pub mod temporal;
 pub mod value;
 
+pub use csv::{csv_fields, csv_header};
 pub use encode::{EncodeOptions, encoder};
 pub use raw::RAW;
 

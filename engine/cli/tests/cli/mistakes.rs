@@ -108,3 +108,13 @@ fn sql_of_a_query_has_carets() {
         shell.run(&["query", "orders.yaml", "SELECT day FROM rides_per_day ORDER BY day LIMIT 1", "--format", "json"]);
     assert!(rows.ends(0).out.starts_with("{\"day\":\""));
 }
+
+#[test]
+fn what_cannot_be_produced_is_said() {
+    let shell = Shell::new();
+    shell.starter("orders", &[]);
+    shell.write("more.jsonl", "{}\n");
+    let produce = |source: &str| shell.run(&["produce", "orders.yaml", source, "--from", "more.jsonl"]);
+    produce("ride_in").ends(2).says(&["there is no source named `ride_in`", "did you mean `rides_in`?"]);
+    produce("rides_in").ends(2).says(&["nothing can be put into `generate`"]);
+}

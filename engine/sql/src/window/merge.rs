@@ -160,9 +160,14 @@ impl MergeWindow {
         Error::new(ErrorKind::Bug, format!("the state of {} is broken", self.component)).caused_by(e)
     }
 
+    /// The time between early results; those of HAVING would be given back later.
+    fn early(&self) -> Option<Duration> {
+        self.plan.emit.early.filter(|e| !e.is_zero() && !self.plan.having)
+    }
+
     /// Whether a tick begins a new period between early results.
     fn is_early(&mut self, tick: Tick) -> bool {
-        let Some(early) = self.plan.emit.early.filter(|e| !e.is_zero() && !self.plan.having) else { return false };
+        let Some(early) = self.early() else { return false };
         let period = self.tick.as_nanos().saturating_mul(u128::from(tick.0)) / early.as_nanos();
         self.period.replace(period).is_some_and(|last| last != period)
     }
@@ -232,6 +237,16 @@ impl Operator for MergeWindow {
             self.give(&slots, false, out)?;
         }
         Ok(())
+    }
+
+    /// Windows stay open: whoever looks at the results until the next start sees them as they are now.
+    fn on_end(&mut self, out: &mut Output) -> Result<()> {
+        if self.early().is_none() || !self.groups.has_changed() {
+            return Ok(());
+        }
+        self.settle(out)?;
+        let slots = self.groups.take_changed(|_| true);
+        self.give(&slots, false, out)
     }
 
     fn layout(&self) -> Option<StateLayout> {

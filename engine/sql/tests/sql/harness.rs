@@ -143,6 +143,11 @@ impl Workers {
         self.everywhere(|o, out| o.on_tick(Tick(tick), out).unwrap());
     }
 
+    /// The pipeline is stopped.
+    pub(crate) fn end(&mut self) {
+        self.everywhere(|o, out| o.on_end(out).unwrap());
+    }
+
     pub(crate) fn complete(&mut self) {
         self.watermark(i64::MAX);
     }

@@ -90,6 +90,21 @@ fn early_results_are_of_changed_groups_once_per_period() {
 }
 
 #[test]
+fn a_stop_gives_early_results_of_what_has_changed() {
+    let mut workers = Workers::new(&planned(KPIS, &emit(Some(1000), 0), 0), 1);
+    workers.give(0, 0, batch(&[Trip::new("a", 1, HOUR, 100)]));
+    workers.end();
+    assert_eq!(lines(&rows_of(&workers.results)).len(), 1);
+    workers.end();
+    assert_eq!(lines(&rows_of(&workers.results)).len(), 1, "nothing has changed since");
+    assert_eq!(workers.open_windows(), 1);
+    let mut workers = Workers::new(&planned(KPIS, &emit(None, 0), 0), 1);
+    workers.give(0, 0, batch(&[Trip::new("a", 1, HOUR, 100)]));
+    workers.end();
+    assert!(workers.results.is_empty(), "nobody asked for early results");
+}
+
+#[test]
 fn filtered_results_come_once_when_they_are_settled() {
     let sql = "SELECT zone, window_start, COUNT(*) AS n FROM tumble(trips.completed, at, INTERVAL '1 day') \
                GROUP BY zone, window_start HAVING COUNT(*) < 3";
