@@ -46,6 +46,9 @@ mod written;
 
 use clap::Parser as _;
 
+// Deliberate bugs are for simulations: no build of the binary has them.
+const _: () = assert!(!millstream_core::planted::COMPILED_IN, "the feature planted-bugs is for tests/simulation");
+
 fn main() -> std::process::ExitCode {
     allocator::tune();
     let args = args::Args::parse();

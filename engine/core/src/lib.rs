@@ -17,6 +17,7 @@ pub mod format;
 pub mod key;
 pub mod ledger;
 pub mod operator;
+pub mod planted;
 pub mod producer;
 pub mod refusal;
 pub mod schema;

@@ -98,6 +98,24 @@ where
     }
 }
 
+/// How long a start waits for the checkpoint store.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+
+/// The same for a start, which a person may be waiting for: an outage that lasts is an error.
+pub(crate) async fn insist_for_a_while<T, F>(clock: &dyn Clock, what: &str, attempt: impl Fn() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    let delivery = Delivery { outage: Outage::Fail, give_up_after: START_PATIENCE, ..Delivery::default() };
+    let mut attempts = Attempts::new(&delivery, clock);
+    loop {
+        match attempt().await {
+            Err(e) if passing(&e) && attempts.again(what, &e.to_string()).await => {}
+            done => return done,
+        }
+    }
+}
+
 /// How rows reach a sink.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum How<'a> {

@@ -175,16 +175,17 @@ pub struct Ready {
 ///
 /// # Errors
 /// `Fenced` where another process holds it; `Environment` where it is damaged; `Config` where it does not fit.
-pub async fn ready(graph: Graph, options: RunOptions) -> Result<Ready, RunError> {
+pub async fn ready(graph: impl Into<Arc<Graph>>, options: RunOptions) -> Result<Ready, RunError> {
+    let graph = graph.into();
     let at = |error| RunError { node: "checkpoint".to_owned(), error };
     let (mut epochs, mut found, mut hold) = (None, None, None);
     if let Some(checkpoints) = &options.checkpoints {
         hold = Some(checkpoints.store.hold(&checkpoints.holder).await.map_err(at)?);
         let all = Epochs::new(checkpoints.store.clone());
-        found = Some(find(&graph, checkpoints, &all).await.map_err(at)?);
+        found = Some(find(&graph, checkpoints, &all, options.clock.as_ref()).await.map_err(at)?);
         epochs = Some(all);
     }
-    Ok(Ready { graph: Arc::new(graph), options, epochs, found, hold })
+    Ok(Ready { graph, options, epochs, found, hold })
 }
 
 impl Ready {
@@ -209,7 +210,7 @@ impl Ready {
         };
         let opened = open(&graph, &options, epochs.as_ref(), found.as_ref(), &mut restored).await?;
         if let Some(epochs) = &epochs {
-            let dealt = deal_places(&restored, epochs, &graph, options.workers).await;
+            let dealt = deal_places(&restored, epochs, &graph, &options).await;
             dealt.map_err(|error| RunError { node: "checkpoint".to_owned(), error })?;
         }
         let metrics = Arc::new(Metrics::new(&graph, options.workers));
@@ -243,7 +244,7 @@ impl Ready {
 ///
 /// # Errors
 /// As [`ready`] and [`Ready::start`].
-pub async fn start(graph: Graph, options: RunOptions) -> Result<Running, RunError> {
+pub async fn start(graph: impl Into<Arc<Graph>>, options: RunOptions) -> Result<Running, RunError> {
     ready(graph, options).await?.start().await
 }
 
@@ -321,6 +322,11 @@ impl Running {
     /// A handle to it.
     pub fn handle(&self) -> Handle {
         Handle { shared: self.shared.clone() }
+    }
+
+    /// Whether all workers of this process have ended: then [`Running::wait`] does not wait for them.
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
     }
 
     /// Waits for its end: bounded inputs read to theirs, or a stop.

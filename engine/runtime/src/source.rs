@@ -12,6 +12,7 @@ use millstream_core::batch::{Batch, Origin};
 use millstream_core::error::{Error, Result};
 use millstream_core::format::{Decoded, Decoder, Reason};
 use millstream_core::ledger::Counts;
+use millstream_core::planted::{Bug, is_planted};
 use millstream_core::refusal::{self, Refusal};
 use millstream_core::source::{Position, RawRecords, Split, SplitId};
 use millstream_core::time::{EventTime, Watermark, micros};
@@ -98,7 +99,7 @@ impl SourceWorker {
         if let Some(before) = resume {
             // What is late depends on nothing but the split's own rows: not on where the stream is by now.
             state.floor = before.floor.map_or(i64::MIN, |t| t.0);
-            state.seen = before.seen.map_or(i64::MIN, |t| t.0);
+            state.seen = before.seen.filter(|_| !is_planted(Bug::ForgetSeen)).map_or(i64::MIN, |t| t.0);
             state.position = before.position;
         }
         self.splits.insert(number, state);
@@ -114,7 +115,8 @@ impl SourceWorker {
             finished: s.finished,
             size: s.size,
         };
-        self.splits.values().map(|s| (SplitId(s.origin.split.clone()), state(s))).collect()
+        let told = self.splits.values().filter(|s| !(s.finished && is_planted(Bug::ForgetFinishedSplit)));
+        told.map(|s| (SplitId(s.origin.split.clone()), state(s))).collect()
     }
 
     /// Moves every split's watermark at least here.

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema};
 use millstream_core::batch::TIMESTAMP;
+use millstream_core::planted::{Bug, is_planted};
 use millstream_core::snapshot::{HASH, Snapshot, StateTable};
 use millstream_core::{Error, Result};
 use millstream_state::{Meta, Slot};
@@ -56,7 +57,10 @@ const BATCH: usize = 1 << 14;
 impl Upsert {
     /// All rows, or those that changed since the last snapshot; in any case all keys that are to be written.
     pub(super) fn remember(&mut self, whole: bool) -> Result<Snapshot> {
-        let slots = self.own.table.take_changed(whole);
+        let mut slots = self.own.table.take_changed(whole);
+        if is_planted(Bug::LoseChangedRow) {
+            slots.pop();
+        }
         let columns = self.remembered_columns();
         let rows: Vec<RecordBatch> =
             slots.chunks(BATCH).map(|slots| self.remembered_rows(slots, &columns)).collect::<Result<_>>()?;
@@ -68,7 +72,7 @@ impl Upsert {
     fn unwritten(&self) -> Result<Option<StateTable>> {
         let waiting = self.queue.iter().filter(|s| self.own.table.meta(**s).has(Meta::DIRTY));
         let slots: Vec<Slot> = waiting.chain(&self.flying).copied().collect();
-        if slots.is_empty() {
+        if slots.is_empty() || is_planted(Bug::ForgetUnwritten) {
             return Ok(None);
         }
         let key = &self.layout.key;

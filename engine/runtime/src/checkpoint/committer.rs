@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use millstream_core::error::{Error, ErrorKind, Result};
+use millstream_core::planted::{Bug, is_planted};
 use millstream_core::time::EventTime;
 use millstream_state::checkpoint::{Claimed, Epochs, Manifest, NodeCounters, PlaceState, SourceState, Staged};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
@@ -161,6 +162,9 @@ impl Committer {
             Some(epochs) => {
                 let mut manifest = self.manifest(parts, began);
                 manifest.complete = complete;
+                if is_planted(Bug::CommitBeforeClaim) {
+                    self.shared.command(Command::Claimed(checkpoint));
+                }
                 Some((self.claim(&epochs, &manifest).await?, manifest, epochs))
             }
         };

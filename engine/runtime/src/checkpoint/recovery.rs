@@ -8,6 +8,7 @@ use arrow::compute::take_record_batch;
 use arrow::datatypes::UInt64Type;
 use millstream_core::error::{Error, ErrorKind, Result};
 use millstream_core::key::worker_of;
+use millstream_core::planted::{Bug, is_planted};
 use millstream_core::snapshot::{HASH, LATEST, StateTable};
 use millstream_core::source::SplitId;
 use millstream_core::time::{EventTime, Watermark};
@@ -15,7 +16,10 @@ use millstream_state::checkpoint::{Epochs, Listed, Manifest, NodeCounters, Place
 
 use super::fit::{Fate, Fit, fit};
 use super::options::{Begin, Checkpoints};
+use crate::clock::Clock;
+use crate::delivery::insist_for_a_while;
 use crate::graph::{Graph, NodeKind};
+use crate::run::RunOptions;
 
 /// What a run goes on from, for people.
 #[derive(Debug, Clone)]
@@ -66,10 +70,13 @@ pub(crate) struct Restored {
     pub(crate) tables: Mutex<BTreeMap<(String, usize), Vec<StateTable>>>,
 }
 
+/// In messages.
+const STORE: &str = "the checkpoint store";
+
 /// Finds the checkpoint to begin from.
-pub(crate) async fn find(graph: &Graph, options: &Checkpoints, epochs: &Epochs) -> Result<Found> {
-    let listed = epochs.list().await?;
-    let latest = epochs.latest().await?;
+pub(crate) async fn find(graph: &Graph, options: &Checkpoints, epochs: &Epochs, clock: &dyn Clock) -> Result<Found> {
+    let listed = insist_for_a_while(clock, STORE, || epochs.list()).await?;
+    let latest = insist_for_a_while(clock, STORE, || epochs.latest()).await?;
     let next = latest.as_ref().map_or(1, |l| l.checkpoint + 1);
     let nothing = Found { manifest: None, committed: true, resumes: false, next, fits: vec![], retained: vec![] };
     let Some(latest) = latest.filter(|_| options.begin != Begin::Reset) else { return Ok(nothing) };
@@ -81,7 +88,8 @@ pub(crate) async fn find(graph: &Graph, options: &Checkpoints, epochs: &Epochs) 
         let message = format!("there is no checkpoint {wanted} in {}", epochs.store().location());
         return Err(Error::environment(format!("{message}: those that are kept are {}", numbers(&listed))));
     }
-    let manifest = epochs.manifest(wanted).await.map_err(|e| choices(e, wanted, &listed))?;
+    let manifest = insist_for_a_while(clock, STORE, || epochs.manifest(wanted)).await;
+    let manifest = manifest.map_err(|e| choices(e, wanted, &listed))?;
     if manifest.pipeline != graph.name {
         let message = format!("the checkpoints in {} are of the pipeline", epochs.store().location());
         return Err(Error::environment(format!("{message} `{}`, not of `{}`", manifest.pipeline, graph.name)));
@@ -94,7 +102,7 @@ pub(crate) async fn find(graph: &Graph, options: &Checkpoints, epochs: &Epochs) 
     let mut retained = Vec::new();
     for older in listed.iter().filter(|l| l.checkpoint < wanted).rev().take(options.keep.saturating_sub(1)) {
         // One that cannot be read is no reason not to go on from a newer one; it is left where it is.
-        if let Ok(manifest) = epochs.manifest(older.checkpoint).await {
+        if let Ok(manifest) = insist_for_a_while(clock, STORE, || epochs.manifest(older.checkpoint)).await {
             retained.insert(0, manifest);
         }
     }
@@ -169,7 +177,8 @@ impl Found {
         let owner = |place: &str| place.split('.').next().unwrap_or(place).to_owned();
         let places = manifest.places.iter().filter(|(place, _)| kept(&owner(place)));
         let nodes: Vec<&str> = graph.nodes.iter().map(|n| n.id.as_str()).collect();
-        let counters = manifest.counters.iter().filter(|(node, _)| nodes.contains(&node.as_str()));
+        let is_there = |node: &str| nodes.contains(&node) && !is_planted(Bug::ForgetCounters);
+        let counters = manifest.counters.iter().filter(|(node, _)| is_there(node));
         Restored {
             resumes: true,
             // What an older checkpoint leads to is another story than what has been told since: names must not repeat.
@@ -212,10 +221,15 @@ fn settled(counters: &NodeCounters) -> NodeCounters {
 
 /// The tables of a place at a checkpoint, oldest first. Those that only the newest snapshot counts for are of that
 /// checkpoint, or there are none: a snapshot that says nothing is not stored.
-pub(crate) async fn load(epochs: &Epochs, place: &PlaceState, checkpoint: u64) -> Result<Vec<StateTable>> {
+pub(crate) async fn load(
+    epochs: &Epochs,
+    place: &PlaceState,
+    checkpoint: u64,
+    clock: &dyn Clock,
+) -> Result<Vec<StateTable>> {
     let mut tables = Vec::new();
     for part in &place.parts {
-        let snapshot = epochs.part(part).await?;
+        let snapshot = insist_for_a_while(clock, STORE, || epochs.part(part)).await?;
         let counts = |t: &StateTable| part.checkpoint == checkpoint || !t.name.starts_with(LATEST);
         tables.extend(snapshot.tables.into_iter().filter(counts));
     }
@@ -241,7 +255,8 @@ pub(crate) fn deal(tables: Vec<StateTable>, workers: usize) -> Result<Vec<Vec<St
             debug_assert_eq!(hashes.null_count(), 0, "every row has a hash");
             let mut owned: Vec<Vec<u32>> = vec![Vec::new(); workers];
             for (row, hash) in (0_u32..).zip(hashes.values()) {
-                if let Some(rows) = owned.get_mut(worker_of(*hash, workers)) {
+                let worker = if is_planted(Bug::DealToOne) { 0 } else { worker_of(*hash, workers) };
+                if let Some(rows) = owned.get_mut(worker) {
                     rows.push(row);
                 }
             }
@@ -263,11 +278,12 @@ pub(crate) async fn deal_places(
     restored: &Restored,
     epochs: &Epochs,
     graph: &Arc<Graph>,
-    workers: usize,
+    options: &RunOptions,
 ) -> Result<()> {
+    let (workers, clock) = (options.workers, options.clock.as_ref());
     let is_sink = |place: &str| graph.nodes.iter().any(|n| n.id == place && matches!(n.kind, NodeKind::Sink(_)));
     for (place, state) in restored.places.iter().filter(|(place, _)| !is_sink(place)) {
-        let dealt = deal(load(epochs, state, restored.from).await?, workers)?;
+        let dealt = deal(load(epochs, state, restored.from, clock).await?, workers)?;
         let mut tables = crate::metrics::lock(&restored.tables);
         for (worker, of_worker) in dealt.into_iter().enumerate() {
             tables.insert((place.clone(), worker), of_worker);

@@ -1,0 +1,93 @@
+//! A source whose service throttles, is slow, or is away.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use millstream_core::format::RecordFormat;
+use millstream_core::source::{Position, Read, Split, SplitId, SplitReader, SplitSource};
+use millstream_core::{Error, Result};
+
+use crate::planted::ServiceBug;
+use crate::world::{Fault, World};
+
+pub(super) struct SimulatedSource {
+    pub(super) inner: Box<dyn SplitSource>,
+    pub(super) service: &'static str,
+    pub(super) world: Arc<World>,
+}
+
+/// The one way in which reading fails.
+async fn reach(world: &World, service: &'static str) -> Result<()> {
+    match world.call(service, &[Fault::Throttled, Fault::Unavailable]).await {
+        None => Ok(()),
+        Some(_) => Err(Error::unavailable("cannot be read on purpose")),
+    }
+}
+
+#[async_trait]
+impl SplitSource for SimulatedSource {
+    async fn discover(&self, finished: &BTreeSet<SplitId>) -> Result<Vec<Split>> {
+        reach(&self.world, self.service).await?;
+        let found = self.inner.discover(finished).await?;
+        self.world.note(&format!("{} has {} splits", self.service, found.len()));
+        Ok(found)
+    }
+    async fn open(&self, split: &Split, after: Option<Position>) -> Result<Box<dyn SplitReader>> {
+        reach(&self.world, self.service).await?;
+        let from = after.as_ref().map_or("its beginning".to_owned(), ToString::to_string);
+        self.world.note(&format!("{} opens {} behind {from}", self.service, split.id));
+        let after = match after {
+            Some(Position::Offset(n)) if self.world.has(ServiceBug::ResumeAt) => Some(Position::Offset(n - 1)),
+            after => after,
+        };
+        let inner = self.inner.open(split, after).await?;
+        Ok(Box::new(SimulatedReader {
+            inner,
+            split: split.id.clone(),
+            service: self.service,
+            world: self.world.clone(),
+        }))
+    }
+    fn bounded(&self) -> bool {
+        self.inner.bounded()
+    }
+    fn ordered(&self) -> bool {
+        self.inner.ordered()
+    }
+    fn format(&self) -> RecordFormat {
+        self.inner.format()
+    }
+}
+
+struct SimulatedReader {
+    inner: Box<dyn SplitReader>,
+    split: SplitId,
+    service: &'static str,
+    world: Arc<World>,
+}
+
+#[async_trait]
+impl SplitReader for SimulatedReader {
+    async fn next(&mut self) -> Result<Read> {
+        reach(&self.world, self.service).await?;
+        let mut read = self.inner.next().await?;
+        if let Read::Records { upto: Position::Offset(upto), .. } = &mut read
+            && self.world.has(ServiceBug::PositionTooFar)
+        {
+            *upto += 1;
+        }
+        if !matches!(read, Read::Idle) {
+            self.world.read();
+        }
+        match &read {
+            Read::Records { records, upto, .. } => {
+                let count = records.records.len();
+                self.world.note(&format!("{} reads {count} of {} up to {upto}", self.service, self.split));
+            }
+            Read::Finished => self.world.note(&format!("{} has read {}", self.service, self.split)),
+            Read::Idle => {}
+        }
+        Ok(read)
+    }
+}
