@@ -13,6 +13,7 @@
 mod flagship;
 mod full_disk;
 mod left;
+mod zombies;
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;

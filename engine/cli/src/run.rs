@@ -31,6 +31,10 @@ pub(crate) fn execute(args: &RunArgs) -> Result<(), Failure> {
     let mut loaded = load::for_running(&args.file.file, &args.file.reading, args.json, &registry)?;
     let graph = graph(&mut loaded)?;
     let workers = workers(args.workers);
+    if graph.nodes.iter().any(|n| matches!(&n.kind, NodeKind::Sink(sink) if sink.connector.kind() == "stdout")) {
+        terminal::leave_stdout_to_rows();
+    }
+    let pipes = graph.nodes.iter().filter(|n| reads_stdin(n)).map(|n| n.id.clone()).collect::<Vec<_>>();
     if !args.json {
         let profile = loaded.parsed.profile.as_deref().unwrap_or("-");
         let threads = number::of(workers as u64, "worker");
@@ -44,6 +48,9 @@ pub(crate) fn execute(args: &RunArgs) -> Result<(), Failure> {
         let ready = millstream_runtime::ready(graph, options).await?;
         let recovered = ready.recovered();
         if let Some(done) = recovered.as_ref().filter(|r| r.complete && !r.finished && begin == Begin::Resume) {
+            if let Some(source) = pipes.first() {
+                return Err(unread(source, done));
+            }
             complete(args, &loaded, done, &location);
             return Ok(());
         }
@@ -53,6 +60,19 @@ pub(crate) fn execute(args: &RunArgs) -> Result<(), Failure> {
         let ended = run(ready, args.until_idle, args.json).await?;
         summary::print(args, &loaded, &ended, &location).await
     })
+}
+
+fn reads_stdin(node: &Node) -> bool {
+    matches!(&node.kind, NodeKind::Source(source) if source.connector.kind() == "stdin")
+}
+
+/// What comes by a pipe comes once: to say that it was not read is not enough.
+fn unread(source: &str, done: &Recovered) -> Failure {
+    let message = format!(
+        "`{source}` reads stdin, and the pipeline is complete since checkpoint {}: what comes now is not read",
+        done.checkpoint
+    );
+    Failure::new(Failure::RUNNING, message).help("`--fresh` begins anew and reads it")
 }
 
 /// A run whose inputs were read to their end has nothing left to do.
@@ -65,7 +85,8 @@ fn complete(args: &RunArgs, loaded: &Loaded, done: &Recovered, location: &str) {
         return;
     }
     terminal::line(&format!(
-        "{} is complete: its inputs were read to their end {} ago (checkpoint {} in {location}). Nothing was done.",
+        "{} is complete: its inputs were read to their end {} ago (checkpoint {} in {location}). Nothing was done; what \
+         was added to the inputs since, and changes of the file, do not count.",
         terminal::bold(name),
         number::duration(state::age(done.at)),
         done.checkpoint

@@ -2,6 +2,7 @@
 //! bottom of a terminal that logs never tear apart.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use console::{Style, Term, truncate_str};
@@ -10,6 +11,7 @@ use crate::args::Color;
 
 /// Lines of the live block that stand on the terminal now.
 static LIVE: Mutex<usize> = Mutex::new(0);
+static ROWS_HAVE_STDOUT: AtomicBool = AtomicBool::new(false);
 
 fn live() -> MutexGuard<'static, usize> {
     LIVE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -48,8 +50,16 @@ pub(crate) fn width() -> usize {
     Term::stdout().size_checked().map_or(100, |(_, columns)| usize::from(columns).clamp(60, 200))
 }
 
+/// From now on results go to stderr: rows of the pipeline have stdout for themselves.
+pub(crate) fn leave_stdout_to_rows() {
+    ROWS_HAVE_STDOUT.store(true, Ordering::Relaxed);
+}
+
 /// Prints a result to stdout, as it is. A reader that went away (`| head`) is not an error.
 pub(crate) fn out(text: &str) {
+    if ROWS_HAVE_STDOUT.load(Ordering::Relaxed) {
+        return note(text);
+    }
     let mut stdout = std::io::stdout().lock();
     let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
 }

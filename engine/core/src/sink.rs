@@ -74,6 +74,9 @@ pub struct SinkOptions {
     pub instance: usize,
     /// See `instance`.
     pub instances: usize,
+    /// Names the store of the pipeline's checkpoints, for as long as that is not removed. What two pipelines (or two
+    /// profiles of one) stage in one place is told apart by it.
+    pub state: String,
     /// The run of the pipeline: since its state was last empty. Names of files that are made visible tell it.
     pub run: String,
     /// Distinguishes what this process stages from what all others have. Never part of a visible name.

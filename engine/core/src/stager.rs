@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::sink::SinkOptions;
 
-/// The process that staged something. Its text is a part of a file's name: `<run>~<began>~<generation>`.
+/// The process that staged something. Its text is a part of a file's name: `<state>~<began>~<generation>`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stager {
-    /// See [`SinkOptions::run`].
-    pub run: String,
+    /// See [`SinkOptions::state`].
+    pub state: String,
     /// The first checkpoint the process may claim: see [`SinkOptions::checkpoint`].
     pub began: u64,
     /// See [`SinkOptions::generation`].
@@ -22,23 +22,23 @@ pub struct Stager {
 impl Stager {
     /// The process that opens a sink with these options.
     pub fn of(options: &SinkOptions) -> Self {
-        let SinkOptions { run, checkpoint, generation, .. } = options;
-        Self { run: run.clone(), began: *checkpoint, generation: generation.clone() }
+        let SinkOptions { state, checkpoint, generation, .. } = options;
+        Self { state: state.clone(), began: *checkpoint, generation: generation.clone() }
     }
 
     /// Whether what `other` has staged will never be committed, given that this process has claimed a checkpoint and
     /// finished what was claimed before.
     ///
     /// Who began later has gone on from a checkpoint of this process: this one has been paused meanwhile, and must not
-    /// touch what its successor stages. Of other runs nothing is known: they may have their own checkpoints.
+    /// touch what its successor stages. What was staged for checkpoints in another store is not ours to judge.
     pub fn supersedes(&self, other: &Self) -> bool {
-        self.run == other.run && self.generation != other.generation && other.began <= self.began
+        self.state == other.state && self.generation != other.generation && other.began <= self.began
     }
 }
 
 impl fmt::Display for Stager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}~{:012}~{}", self.run, self.began, self.generation)
+        write!(f, "{}~{:012}~{}", self.state, self.began, self.generation)
     }
 }
 
@@ -50,11 +50,11 @@ impl FromStr for Stager {
     type Err = NotAStager;
     fn from_str(text: &str) -> Result<Self, NotAStager> {
         let mut parts = text.splitn(3, '~');
-        let (Some(run), Some(began), Some(generation)) = (parts.next(), parts.next(), parts.next()) else {
+        let (Some(state), Some(began), Some(generation)) = (parts.next(), parts.next(), parts.next()) else {
             return Err(NotAStager);
         };
         let began = began.parse().map_err(|_| NotAStager)?;
-        Ok(Self { run: run.to_owned(), began, generation: generation.to_owned() })
+        Ok(Self { state: state.to_owned(), began, generation: generation.to_owned() })
     }
 }
 
@@ -62,12 +62,12 @@ impl FromStr for Stager {
 mod tests {
     use super::*;
 
-    fn stager(run: &str, began: u64, generation: &str) -> Stager {
-        Stager { run: run.into(), began, generation: generation.into() }
+    fn stager(state: &str, began: u64, generation: &str) -> Stager {
+        Stager { state: state.into(), began, generation: generation.into() }
     }
 
     #[test]
-    fn only_what_earlier_processes_of_the_run_staged_is_superseded() {
+    fn only_what_earlier_processes_on_the_same_state_staged_is_superseded() {
         let own = stager("r", 5, "g2");
         assert!(own.supersedes(&stager("r", 1, "g1")));
         assert!(own.supersedes(&stager("r", 5, "g1")), "it has lost the checkpoint this one has claimed");

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use millstream_core::format::RecordFormat;
 use millstream_core::refusal;
 use millstream_core::sink::{Commitment, Outage, SinkOptions, WriteMode};
-use millstream_formats::template::Template;
 use millstream_operators::digest::Digest;
 use millstream_runtime::graph::{MakeOperator, Node, NodeKind, Port, PortRef, Routing, SinkNode};
 use millstream_spec::model::SinkSpec;
@@ -53,6 +52,7 @@ impl<'a> Planner<'a> {
             self.template(text.as_ref(), &schema, &format!("{path}.{option}"))?;
         }
         self.overwritten_path(sink, &path)?;
+        self.shared_path(id, sink, &path)?;
         let connector = self.connector(bound.clone());
         let mut delivery = sink.delivery;
         if refused {
@@ -75,6 +75,7 @@ impl<'a> Planner<'a> {
             instance: 0,
             instances: 1,
             // Who runs the graph knows these.
+            state: String::new(),
             run: String::new(),
             generation: String::new(),
             checkpoint: 1,
@@ -206,55 +207,6 @@ impl<'a> Planner<'a> {
         Some(())
     }
 
-    /// A file that is overwritten has the name its rows give it, not that of a batch.
-    fn overwritten_path(&mut self, sink: &'a SinkSpec, path: &str) -> Option<()> {
-        let text = sink.path.as_ref().filter(|_| sink.mode == WriteMode::Overwrite);
-        let Some(text) = text else { return Some(()) };
-        let template = Template::parse(&text.value).ok()?;
-        let Some((_, range)) = template.names().find(|(name, _)| *name == "batch_id") else { return Some(()) };
-        let span = template_span(text, range);
-        let finding = self.find(
-            codes::BAD_TEMPLATE,
-            span,
-            &format!("{path}.path"),
-            "`batch_id` names a file that is never overwritten",
-        );
-        finding.help = Some("name the file by columns of its rows, such as `{window_start:%F}`".to_owned());
-        None
-    }
-
-    /// Checks a template over rows of `schema`.
-    pub(crate) fn template(
-        &mut self,
-        text: Option<&Spanned<String>>,
-        schema: &arrow::datatypes::SchemaRef,
-        path: &str,
-    ) -> Option<()> {
-        let Some(text) = text else { return Some(()) };
-        let at = |range| template_span(text, range);
-        let template = match Template::parse(&text.value).and_then(|t| t.bind(schema).map(|_| t)) {
-            Ok(template) => template,
-            Err(e) => {
-                let help = "a template has columns in braces, times with a format: `{id}`, `{at:%F}`; `{{` is a brace";
-                self.find(codes::BAD_TEMPLATE, at(e.range), path, e.message).help = Some(help.to_owned());
-                return None;
-            }
-        };
-        let users = millstream_core::batch::user_columns(schema);
-        let mut known: Vec<&str> = schema.fields().iter().take(users).map(|f| f.name().as_str()).collect();
-        known.extend(["arrived_at", "position", "source", "split"]);
-        if path.ends_with(".path") {
-            known.extend(["batch_id", "pipeline", "sink"]);
-        }
-        let unknown = template.names().find(|(name, _)| !known.contains(name)).map(|(n, r)| (n.to_owned(), r));
-        let Some((name, range)) = unknown else { return Some(()) };
-        let help = millstream_spec::suggest::help(&name, "names", known);
-        let finding = self.find(codes::BAD_TEMPLATE, at(range), path, format!("no column named `{name}`"));
-        finding.label = Some("not a column of the rows".to_owned());
-        finding.help = help;
-        None
-    }
-
     fn digest(
         &mut self,
         sink: &'a SinkSpec,
@@ -369,16 +321,6 @@ impl<'a> Planner<'a> {
             () if p.transforms.iter().any(|(i, _)| i.value == id) => "transforms",
             () => "sinks",
         }
-    }
-}
-
-/// Where a part of a template stands in the file.
-fn template_span(text: &Spanned<String>, range: std::ops::Range<usize>) -> Span {
-    match (text.span.end - text.span.start).checked_sub(text.value.len()) {
-        Some(0) => Span::new(text.span.start + range.start, text.span.start + range.end),
-        // Quotes around it.
-        Some(2) => Span::new(text.span.start + 1 + range.start, text.span.start + 1 + range.end),
-        _ => text.span,
     }
 }
 

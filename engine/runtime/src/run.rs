@@ -182,7 +182,7 @@ pub async fn ready(graph: impl Into<Arc<Graph>>, options: RunOptions) -> Result<
     if let Some(checkpoints) = &options.checkpoints {
         hold = Some(checkpoints.store.hold(&checkpoints.holder).await.map_err(at)?);
         let all = Epochs::new(checkpoints.store.clone());
-        found = Some(find(&graph, checkpoints, &all, options.clock.as_ref()).await.map_err(at)?);
+        found = Some(find(&graph, checkpoints, &all, &options).await.map_err(at)?);
         epochs = Some(all);
     }
     Ok(Ready { graph, options, epochs, found, hold })
@@ -206,7 +206,10 @@ impl Ready {
         let Self { graph, options, epochs, found, hold } = self;
         let mut restored = match &found {
             Some(found) => found.restored(&graph, &options.generation),
-            None => Restored { run: options.generation.clone(), next: 1, ..Restored::default() },
+            None => {
+                let own = || options.generation.clone();
+                Restored { state: own(), run: own(), next: 1, ..Restored::default() }
+            }
         };
         let opened = open(&graph, &options, epochs.as_ref(), found.as_ref(), &mut restored).await?;
         if let Some(epochs) = &epochs {

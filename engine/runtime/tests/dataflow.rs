@@ -150,6 +150,7 @@ fn graph(name: &str, fail_at: Option<&'static str>) -> Graph {
                 decimals_as_strings: false,
                 instance: 0,
                 instances: 1,
+                state: "s".into(),
                 run: "r".into(),
                 generation: "g".into(),
                 checkpoint: 1,

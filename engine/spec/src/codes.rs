@@ -114,6 +114,8 @@ codes! {
     READ_AND_DROPPED = "E0215";
     /// The sink does not know an option, format or mode.
     SINK_OPTION = "E0216";
+    /// Two sinks overwrite the same files.
+    SHARED_PATH = "E0217";
 
     /// The SQL cannot be parsed.
     SQL_SYNTAX = "E0301";

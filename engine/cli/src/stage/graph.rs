@@ -94,6 +94,7 @@ pub(super) fn sink_options(id: String, pipeline: String, schema: SchemaRef, key:
         decimals_as_strings: false,
         instance: 0,
         instances: 1,
+        state: String::new(),
         run: String::new(),
         generation: String::new(),
         checkpoint: 1,

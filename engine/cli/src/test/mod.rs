@@ -73,10 +73,12 @@ pub(crate) fn execute(args: &TestArgs) -> Result<(), Failure> {
     let all = || files.iter().flat_map(|f| &f.outcomes);
     let failed = all().filter(|o| !o.problems.is_empty()).count();
     let broken = files.iter().filter(|f| f.loaded.has_errors()).count();
-    if !args.json {
+    if !args.json && (broken == 0 || all().count() > 0) {
         report::tally(all().count(), failed, args.filter.as_deref());
     }
-    if failed + broken > 0 { Err(Failure::silent(Failure::FILE)) } else { Ok(()) }
+    // A filter that names no test is a slip: nothing was tested.
+    let slipped = args.filter.is_some() && all().count() == 0;
+    if failed + broken > 0 || slipped { Err(Failure::silent(Failure::FILE)) } else { Ok(()) }
 }
 
 /// Runs the tests of one file; of a file with errors none.

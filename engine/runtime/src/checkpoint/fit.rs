@@ -136,7 +136,9 @@ pub fn fit(graph: &Graph, manifest: &Manifest) -> Result<Vec<Fit>> {
     let fresh = layouts.iter().map(|(place, layout)| (owner(place), layout.kind.clone()));
     let sources = graph.nodes.iter().filter(|n| matches!(n.kind, NodeKind::Source(_)));
     for (node, kind) in fresh.chain(sources.map(|n| (n.id.clone(), "source".to_owned()))) {
-        fits.entry(node.clone()).or_insert(Fit { node, kind, fate: Fate::New, rows: 0 });
+        // It ran, and had nothing to remember.
+        let fate = if manifest.counters.contains_key(&node) { Fate::Kept } else { Fate::New };
+        fits.entry(node.clone()).or_insert(Fit { node, kind, fate, rows: 0 });
     }
     Ok(fits.into_values().collect())
 }

@@ -80,6 +80,7 @@ async fn open_sink(s: &SinkNode, worker: usize, options: &RunOptions, restored: 
     let mut sink_options = s.options.clone();
     sink_options.instance = worker;
     sink_options.instances = options.workers;
+    sink_options.state.clone_from(&restored.state);
     sink_options.run.clone_from(&restored.run);
     sink_options.generation.clone_from(&options.generation);
     sink_options.checkpoint = restored.next;

@@ -45,6 +45,8 @@ pub(crate) struct Found {
     /// Whether its state is taken back, or only what it covers is finished.
     pub(crate) resumes: bool,
     pub(crate) next: u64,
+    /// See `SinkOptions::state`.
+    pub(crate) state: String,
     pub(crate) fits: Vec<Fit>,
     /// Older ones that are kept.
     pub(crate) retained: Vec<Manifest>,
@@ -55,6 +57,8 @@ pub(crate) struct Found {
 pub(crate) struct Restored {
     /// Whether there is any.
     pub(crate) resumes: bool,
+    /// See `SinkOptions::state`.
+    pub(crate) state: String,
     pub(crate) run: String,
     /// The checkpoint gone on from.
     pub(crate) from: u64,
@@ -74,12 +78,23 @@ pub(crate) struct Restored {
 const STORE: &str = "the checkpoint store";
 
 /// Finds the checkpoint to begin from.
-pub(crate) async fn find(graph: &Graph, options: &Checkpoints, epochs: &Epochs, clock: &dyn Clock) -> Result<Found> {
+pub(crate) async fn find(graph: &Graph, options: &Checkpoints, epochs: &Epochs, run: &RunOptions) -> Result<Found> {
+    let clock = run.clock.as_ref();
+    let state = insist_for_a_while(clock, STORE, || epochs.identity(&run.generation)).await?;
     let listed = insist_for_a_while(clock, STORE, || epochs.list()).await?;
     let latest = insist_for_a_while(clock, STORE, || epochs.latest()).await?;
     let next = latest.as_ref().map_or(1, |l| l.checkpoint + 1);
-    let nothing = Found { manifest: None, committed: true, resumes: false, next, fits: vec![], retained: vec![] };
-    let Some(latest) = latest.filter(|_| options.begin != Begin::Reset) else { return Ok(nothing) };
+    let Some(latest) = latest.filter(|_| options.begin != Begin::Reset) else {
+        return Ok(Found {
+            manifest: None,
+            committed: true,
+            resumes: false,
+            next,
+            state,
+            fits: vec![],
+            retained: vec![],
+        });
+    };
     let (wanted, committed) = match options.begin {
         Begin::From(n) if n != latest.checkpoint => (n, true),
         _ => (latest.checkpoint, latest.committed),
@@ -107,7 +122,7 @@ pub(crate) async fn find(graph: &Graph, options: &Checkpoints, epochs: &Epochs, 
         }
     }
     retained.push(manifest.clone());
-    Ok(Found { manifest: Some(manifest), committed, resumes, next, fits, retained })
+    Ok(Found { manifest: Some(manifest), committed, resumes, next, state, fits, retained })
 }
 
 fn numbers(listed: &[Listed]) -> String {
@@ -163,7 +178,13 @@ fn refuse_misfits(fits: &[Fit], allowed: &[String], checkpoint: u64) -> Result<(
 impl Found {
     /// The state of a run that begins here, without the rows of places.
     pub(crate) fn restored(&self, graph: &Graph, generation: &str) -> Restored {
-        let fresh = Restored { run: generation.to_owned(), next: self.next, tick: self.tick(), ..Restored::default() };
+        let fresh = Restored {
+            state: self.state.clone(),
+            run: generation.to_owned(),
+            next: self.next,
+            tick: self.tick(),
+            ..Restored::default()
+        };
         let Some(manifest) = self.manifest.as_ref().filter(|_| self.resumes) else { return fresh };
         let kept = |node: &str| self.fits.iter().any(|f| f.node == node && f.fate == Fate::Kept);
         let (mut splits, mut watermarks, mut sources) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
@@ -181,6 +202,7 @@ impl Found {
         let counters = manifest.counters.iter().filter(|(node, _)| is_there(node));
         Restored {
             resumes: true,
+            state: self.state.clone(),
             // What an older checkpoint leads to is another story than what has been told since: names must not repeat.
             run: if manifest.checkpoint + 1 == self.next { manifest.run.clone() } else { generation.to_owned() },
             from: manifest.checkpoint,

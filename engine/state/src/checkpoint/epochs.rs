@@ -15,6 +15,7 @@ use super::part;
 
 const EPOCHS: &str = "epochs/";
 const COMMITTED: &str = "committed/";
+const IDENTITY: &str = "identity";
 
 /// A claim as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +76,18 @@ impl Epochs {
     /// The store.
     pub fn store(&self) -> &Arc<dyn CheckpointStore> {
         &self.store
+    }
+    /// A name for what is in this store that no other store's has. Whoever asks first gives its own, and everybody after
+    /// that gets the same.
+    ///
+    /// # Errors
+    /// As the store; `Environment` where it is damaged.
+    pub async fn identity(&self, own: &str) -> Result<String> {
+        if self.store.create(IDENTITY, Bytes::from(own.to_owned())).await? == Created::New {
+            return Ok(own.to_owned());
+        }
+        let bytes = self.read(IDENTITY).await?;
+        String::from_utf8(bytes.into()).map_err(|_| self.damaged(IDENTITY, "it is not text"))
     }
     /// All claimed checkpoints, oldest first.
     ///

@@ -62,6 +62,7 @@ pub fn sink_options(id: &str, user: &SchemaRef) -> SinkOptions {
         decimals_as_strings: false,
         instance: 0,
         instances: 1,
+        state: "s1".into(),
         run: "r1".into(),
         generation: "g1".into(),
         checkpoint: 1,
@@ -123,15 +124,15 @@ impl<'a, T: SinkUnderTest> Case<'a, T> {
 
     /// All instances of a process of the generation `generation`, whose first checkpoint is `checkpoint`.
     async fn start(&self, generation: &str, checkpoint: u64) -> Vec<Box<dyn Sink>> {
-        self.start_run(&self.options.run, generation, checkpoint).await
+        self.start_on(&self.options.state, generation, checkpoint).await
     }
 
-    /// The same of another run of the pipeline.
-    async fn start_run(&self, run: &str, generation: &str, checkpoint: u64) -> Vec<Box<dyn Sink>> {
+    /// The same with checkpoints in the store `state`.
+    async fn start_on(&self, state: &str, generation: &str, checkpoint: u64) -> Vec<Box<dyn Sink>> {
         let mut sinks = Vec::new();
         for instance in 0..self.options.instances {
-            let (run, generation) = (run.to_owned(), generation.to_owned());
-            let options = SinkOptions { run, generation, checkpoint, instance, ..self.options.clone() };
+            let (state, generation) = (state.to_owned(), generation.to_owned());
+            let options = SinkOptions { state, generation, checkpoint, instance, ..self.options.clone() };
             sinks.push(self.under_test.open(&options).await);
         }
         sinks

@@ -125,10 +125,10 @@ pub(super) async fn cleaning_leaves_what_others_will_commit<T: SinkUnderTest>(ca
     commit(&mut paused, 1, &first).await;
     paused[0].clean().await.unwrap();
     assert_eq!(case.under_test.staged(&case.options).await, staged, "a process that wakes up late removes nothing");
-    // Nor does a run with its own checkpoints, over the same place.
-    let mut other = case.start_run("r2", "g3", 9).await;
+    // Nor does a pipeline with checkpoints elsewhere, over the same place.
+    let mut other = case.start_on("s2", "g3", 9).await;
     other[0].clean().await.unwrap();
-    assert_eq!(case.under_test.staged(&case.options).await, staged, "what another run staged stays");
+    assert_eq!(case.under_test.staged(&case.options).await, staged, "what belongs to other checkpoints stays");
     commit(&mut successor, 2, &second).await;
     case.sees_first(200, "the successor goes on").await;
 }
