@@ -92,11 +92,12 @@ async fn a_run_that_another_has_followed_is_stopped() {
     assert_eq!(bucket.objects().await["b.json"], line("b", 2), "the new run replaces what the old one wrote");
 }
 
-/// Another writes the same object between the look at it and the write.
+/// Another writes the same object between the look at it and the write. (The local server, unlike S3, lets several
+/// uploads complete that name the same ETag at once: small objects only.)
 #[tokio::test]
 async fn an_object_that_changes_meanwhile_is_looked_at_again() {
     let bucket = Bucket::new("contended").await;
-    let connector = bucket.connector(json!({ "inline_size": "0" }));
+    let connector = bucket.connector(json!({}));
     let options = current("all.json");
     let mut sinks = Vec::new();
     for number in 1..=8_u64 {
