@@ -1,16 +1,18 @@
-//! What the keys of appended objects tell: pipeline, sink, run, checkpoint, worker, and which of its objects.
+//! What the keys of appended objects tell: pipeline, sink, the store of its checkpoints (as a hash), run, checkpoint,
+//! worker, and which of its objects.
 
 use millstream_core::sink::SinkOptions;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// What the batch ids of a sink begin with.
 pub(super) fn beginning(options: &SinkOptions) -> String {
-    format!("{}-{}", options.pipeline, options.id)
+    let state = xxh3_64(options.state.as_bytes()) >> 32;
+    format!("{}-{}-{state:08x}", options.pipeline, options.id)
 }
 
 /// A batch id that was read out of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct BatchName {
-    pub(super) run: String,
     pub(super) checkpoint: u64,
     pub(super) instance: usize,
 }
@@ -31,11 +33,11 @@ impl BatchName {
     /// `-<run>-<checkpoint>-<instance>-<sequence>..`
     fn behind(text: &str) -> Option<Self> {
         let mut parts = text.strip_prefix('-')?.splitn(4, '-');
-        let run = parts.next().filter(|run| !run.is_empty() && run.bytes().all(|b| b.is_ascii_alphanumeric()))?;
+        parts.next().filter(|run| !run.is_empty() && run.bytes().all(|b| b.is_ascii_alphanumeric()))?;
         let checkpoint = parts.next().filter(|n| n.len() >= 6)?.parse().ok()?;
         let instance = parts.next()?.parse().ok()?;
         parts.next().filter(|rest| rest.bytes().take_while(u8::is_ascii_digit).count() >= 4)?;
-        Some(Self { run: run.to_owned(), checkpoint, instance })
+        Some(Self { checkpoint, instance })
     }
 }
 
@@ -45,11 +47,11 @@ mod tests {
 
     #[test]
     fn a_key_tells_its_batch() {
-        let found = |key: &str| BatchName::find(key, "trips-raw").map(|b| (b.run, b.checkpoint, b.instance));
-        let expected = Some(("6a1x2b".to_owned(), 41, 3));
+        let found = |key: &str| BatchName::find(key, "trips-raw").map(|b| (b.checkpoint, b.instance));
+        let expected = Some((41, 3));
         assert_eq!(found("raw/date=1/trips-raw-6a1x2b-000041-3-0001.jsonl.gz"), expected);
         assert_eq!(found("trips-raw/x-trips-raw-6a1x2b-000041-3-0001"), expected);
-        assert_eq!(found("trips-raw-6a1x2b-1000041-12-10001/part").map(|b| b.1), Some(1_000_041));
+        assert_eq!(found("trips-raw-6a1x2b-1000041-12-10001/part").map(|b| b.0), Some(1_000_041));
         for other in [
             "",
             "trips-raw",

@@ -232,7 +232,7 @@ impl Place {
     /// also be in other processes beside this one.
     fn is_orphan(&self, upload: &Open) -> bool {
         let options = &self.options;
-        let name = BatchName::find(&upload.name, &batch_id::beginning(options)).filter(|name| name.run == options.run);
+        let name = BatchName::find(&upload.name, &batch_id::beginning(options));
         let Some(name) = name.filter(|_| !self.own.has(&upload.id)) else { return false };
         let elsewhere = name.instance < options.instances && !self.own.has_instance(name.instance);
         name.checkpoint < options.checkpoint || (name.checkpoint == options.checkpoint && !elsewhere)

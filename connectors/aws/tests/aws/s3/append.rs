@@ -7,7 +7,7 @@ use millstream_local::conformance;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-use super::{Bucket, checkpoint, count, long_rows, options, rows};
+use super::{Bucket, batch_id, checkpoint, count, long_rows, options, rows};
 
 /// A sink that keeps nothing in the checkpoint itself, or everything.
 struct Written {
@@ -102,7 +102,7 @@ async fn keys_tell_pipeline_sink_run_checkpoint_worker_and_sequence() {
     assert!(bucket.objects().await.is_empty(), "nothing is visible before the commit");
     checkpoint(sink.as_mut(), 41).await;
     let found = bucket.objects().await;
-    assert_eq!(found["lake/s/a/conformance-s-r7-000041-3-0001.csv"], "k,v\na,1\na,3\n");
+    assert_eq!(found[&format!("lake/s/a/{}.csv", batch_id(&options, "000041-3-0001"))], "k,v\na,1\na,3\n");
     assert!(found.keys().any(|key| key.starts_with("lake/s/b%2f..%2fc/")), "{found:?}");
     assert_eq!(connector.written(&options).await.unwrap().iter().map(RecordBatch::num_rows).sum::<usize>(), 3);
     // The same rows, as a process wrote them whose checkpoint was not claimed.
@@ -129,7 +129,7 @@ async fn large_files_are_uploaded_in_parts_while_they_are_written() {
     for _ in 0..3 {
         sink.write(&batch).await.unwrap();
     }
-    assert_eq!(bucket.uploads().await, ["s/conformance-s-r1-000001-0-0001.jsonl"]);
+    assert_eq!(bucket.uploads().await, [format!("s/{}.jsonl", batch_id(&options, "000001-0-0001"))]);
     let staged = sink.prepare(1, false).await.unwrap().staged.unwrap();
     assert_eq!(staged[0]["upload"]["parts"].as_array().unwrap().len(), 3, "two whole ones and the rest: {staged}");
     // Another process makes it visible; the first comes late.
@@ -165,14 +165,14 @@ async fn an_object_of_somebody_else_is_never_replaced() {
         let bucket = Bucket::new("taken").await;
         let connector = bucket.connector(json!({ "inline_size": inline }));
         let options = options("s");
-        let taken = "s/conformance-s-r1-000001-0-0001.jsonl";
+        let taken = &format!("s/{}.jsonl", batch_id(&options, "000001-0-0001"));
         bucket.put(taken, "{\"k\":\"a\",\"v\":2}\n").await;
         let mut sink = connector.sink(&options).await.unwrap();
         sink.write(&rows(&options, &[("a", 1)])).await.unwrap();
         let staged = sink.prepare(1, false).await.unwrap().staged.unwrap();
         let error = sink.commit(1, &staged).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Environment, "{error}");
-        assert!(error.to_string().contains("s-r1-000001-0-0001.jsonl` exists already"), "{error}");
+        assert!(error.to_string().contains("-r1-000001-0-0001.jsonl` exists already"), "{error}");
         bucket.delete(taken).await;
         sink.commit(1, &staged).await.unwrap();
         assert_eq!(bucket.get(taken).await, b"{\"k\":\"a\",\"v\":1}\n");
@@ -200,9 +200,15 @@ async fn uploads_of_earlier_processes_are_aborted_and_nobody_elses() {
     for (instance, checkpoint) in [(0, 6), (1, 6), (3, 6), (0, 7), (1, 7), (3, 7), (0, 8)] {
         begin(old(instance, checkpoint)).await;
     }
-    begin(SinkOptions { pipeline: "another".into(), ..old(0, 6) }).await;
-    begin(SinkOptions { id: "s2".into(), path: Some("s/{batch_id}".into()), ..old(0, 6) }).await;
-    begin(SinkOptions { run: "r2".into(), ..old(0, 6) }).await;
+    let another = SinkOptions { pipeline: "another".into(), ..old(0, 6) };
+    let second = SinkOptions { id: "s2".into(), path: Some("s/{batch_id}".into()), ..old(0, 6) };
+    // The same pipeline with its checkpoints elsewhere.
+    let elsewhere = SinkOptions { state: "s2".into(), ..old(0, 6) };
+    for others in [&another, &second, &elsewhere] {
+        begin(others.clone()).await;
+    }
+    // A run before this one, of the same checkpoints.
+    begin(SinkOptions { run: "r0".into(), ..old(0, 6) }).await;
     let mut first =
         connector.sink(&SinkOptions { generation: "new".into(), checkpoint: 7, ..base.clone() }).await.unwrap();
     first.clean().await.unwrap();
@@ -210,18 +216,23 @@ async fn uploads_of_earlier_processes_are_aborted_and_nobody_elses() {
     left.sort();
     // Worker 1 may be one of another process of the same pipeline, and its checkpoint the one that counts; a later
     // checkpoint may be that of a process that has gone on from here, while this one slept.
-    let expected = [
-        "s/another-s-r1-000006-0-0001.jsonl",
-        "s/conformance-s-r1-000007-1-0001.jsonl",
-        "s/conformance-s-r1-000008-0-0001.jsonl",
-        "s/conformance-s-r2-000006-0-0001.jsonl",
-        "s/conformance-s2-r1-000006-0-0001",
+    let of = |options: &SinkOptions, which: &str| format!("s/{}", batch_id(options, which));
+    let mut expected = vec![
+        of(&another, "000006-0-0001.jsonl"),
+        of(&second, "000006-0-0001"),
+        of(&elsewhere, "000006-0-0001.jsonl"),
+        of(&base, "000007-1-0001.jsonl"),
+        of(&base, "000008-0-0001.jsonl"),
     ];
+    expected.sort();
     assert_eq!(left, expected);
-    connector.sink(&SinkOptions { generation: "new".into(), instance: 1, checkpoint: 7, ..base }).await.unwrap();
+    connector
+        .sink(&SinkOptions { generation: "new".into(), instance: 1, checkpoint: 7, ..base.clone() })
+        .await
+        .unwrap();
     first.clean().await.unwrap();
     assert!(
-        !bucket.uploads().await.contains(&expected[1].to_owned()),
+        !bucket.uploads().await.contains(&of(&base, "000007-1-0001.jsonl")),
         "it is of this process, and was not begun by it"
     );
 }

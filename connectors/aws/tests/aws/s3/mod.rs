@@ -150,6 +150,12 @@ pub(crate) fn long_rows(options: &SinkOptions, bytes: usize) -> Batch {
     rows(options, &list)
 }
 
+/// A batch id of a sink: which checkpoint, worker and file it is.
+pub(crate) fn batch_id(options: &SinkOptions, which: &str) -> String {
+    let state = xxhash_rust::xxh3::xxh3_64(options.state.as_bytes()) >> 32;
+    format!("{}-{}-{state:08x}-{}-{which}", options.pipeline, options.id, options.run)
+}
+
 /// A checkpoint of one sink.
 pub(crate) async fn checkpoint(sink: &mut dyn Sink, number: u64) {
     if let Some(staged) = sink.prepare(number, false).await.unwrap().staged {
