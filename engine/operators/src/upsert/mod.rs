@@ -36,6 +36,7 @@
 
 mod compatible;
 mod events;
+mod fit;
 mod layout;
 mod merge;
 mod remember;
