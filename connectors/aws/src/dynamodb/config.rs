@@ -18,42 +18,42 @@ use serde::Deserialize;
 /// `key:` in their order: the partition key, then the sort key.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct DynamoDbConfig {
+pub(crate) struct DynamoDbConfig {
     /// The table: its name, or its ARN where it belongs to another account.
-    pub table: String,
+    pub(crate) table: String,
     /// The AWS region; by default that of the environment (`AWS_REGION`, `~/.aws/config`).
     #[serde(default)]
-    pub region: Option<String>,
+    pub(crate) region: Option<String>,
     /// The address of the service, such as that of a local server; by default AWS's own, or `AWS_ENDPOINT_URL_DYNAMODB`
     /// or `AWS_ENDPOINT_URL`.
     #[serde(default)]
-    pub endpoint: Option<String>,
+    pub(crate) endpoint: Option<String>,
     /// A role to assume with the credentials of the environment.
     #[serde(default)]
-    pub role_arn: Option<String>,
+    pub(crate) role_arn: Option<String>,
     /// Writes in flight at a time, one per key. Default: 50.
     #[serde(default = "in_flight")]
     #[schemars(range(min = 1, max = 1000))]
-    pub in_flight: u16,
+    pub(crate) in_flight: u16,
     /// Writes a second at most, such as `500/s`. Default: as many as the table takes; where it throttles, writes slow down
     /// and then speed up again by themselves.
     #[serde(default)]
-    pub max_rate: Option<Rate>,
+    pub(crate) max_rate: Option<Rate>,
     /// The attribute that holds when an item expires, in epoch seconds, of tables with a `ttl`: the one that DynamoDB's
     /// time to live is enabled on. Default: `_expires_at`.
     #[serde(default = "ttl_attribute")]
-    pub ttl_attribute: String,
+    pub(crate) ttl_attribute: String,
     /// How many parts a scan reads side by side; for a source, its splits: change it only with a fresh state. Default: 4.
     #[serde(default = "segments")]
     #[schemars(range(min = 1, max = 1000))]
-    pub segments: u16,
+    pub(crate) segments: u16,
     /// Whether scans see every write that was acknowledged before them, at twice the read capacity. Default: false.
     /// Reads by key always do.
     #[serde(default)]
-    pub consistent: bool,
+    pub(crate) consistent: bool,
     /// How long a call may take before it is tried again. Default: 10s.
     #[serde(default = "timeout")]
-    pub timeout: Period,
+    pub(crate) timeout: Period,
 }
 
 fn in_flight() -> u16 {

@@ -30,7 +30,7 @@ use millstream_core::table::{TECHNICAL, TableSchema, TableStore};
 use millstream_core::{Error, Result};
 use tokio::sync::OnceCell;
 
-pub use config::DynamoDbConfig;
+use config::DynamoDbConfig;
 
 use crate::access::Access;
 use client::Remote;

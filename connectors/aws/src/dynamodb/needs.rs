@@ -111,7 +111,8 @@ pub(super) async fn expiry_attribute(remote: &Remote) -> Result<Option<String>> 
     let description = remote.read("DescribeTimeToLive", call).await?.time_to_live_description;
     let Some(description) = description else { return Ok(None) };
     let status = description.time_to_live_status().map(|s| s.as_str()).unwrap_or_default();
-    Ok(description.attribute_name.filter(|_| matches!(status, "ENABLED" | "ENABLING")))
+    let enabled = matches!(status, "ENABLED" | "ENABLING");
+    Ok(description.attribute_name.filter(|_| enabled))
 }
 
 async fn enable_expiry(remote: &Remote, config: &DynamoDbConfig) -> Result<()> {

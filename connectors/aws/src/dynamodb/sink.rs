@@ -13,6 +13,8 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::error::ProvideErrorMetadata as _;
 use aws_sdk_dynamodb::operation::batch_write_item::BatchWriteItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, PutRequest, WriteRequest};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt as _};
 use millstream_core::batch::{hidden, is_hidden};
 use millstream_core::item::LIMIT;
@@ -211,7 +213,7 @@ fn request(columns: &[Column], key: Item, row: Option<usize>) -> Result<WriteReq
     }
     let size = item.iter().map(|(name, value)| name.len() + value_bytes(value)).sum::<usize>();
     if size > LIMIT {
-        return Err(format!("the row is {} KB: an item of DynamoDB is at most {} KB", size.div_ceil(1024), LIMIT / 1024));
+        return Err(format!("the row is {} KB, and a row of a table is at most {} KB", size.div_ceil(1024), LIMIT / 1024));
     }
     let put = PutRequest::builder().set_item(Some(item)).build().map_err(incomplete)?;
     Ok(WriteRequest::builder().put_request(put).build())
@@ -233,10 +235,12 @@ impl Sink for DynamoDbSink {
     async fn write(&mut self, batch: &Batch) -> Result<Vec<Outcome>> {
         let mut outcomes = vec![Outcome::Done; batch.num_rows()];
         let writes = self.shared.writes(batch, &mut outcomes)?;
-        let calls: Vec<&[Write]> = writes.chunks(BATCH).collect();
         let shared = &self.shared;
-        let sent = calls.iter().map(|part| async move { (*part, shared.send(part).await) });
-        let mut sent = stream::iter(sent).buffer_unordered(shared.in_flight);
+        let mut calls: Vec<BoxFuture<'_, _>> = Vec::with_capacity(writes.len().div_ceil(BATCH));
+        for part in writes.chunks(BATCH) {
+            calls.push(async move { (part, shared.send(part).await) }.boxed());
+        }
+        let mut sent = stream::iter(calls).buffer_unordered(shared.in_flight);
         let mut done = 0;
         while let Some((part, answers)) = sent.next().await {
             for (write, answer) in part.iter().zip(answers?) {

@@ -14,6 +14,8 @@ use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnValuesOnConditionCheckFailure};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 use millstream_core::clock::Clock;
 use millstream_core::table::{
@@ -268,7 +270,10 @@ impl TableStore for DynamoDbTable {
         }
         let mut found: HashMap<String, Item> = HashMap::new();
         let all_keys: Vec<Item> = distinct.into_values().collect();
-        let calls = all_keys.chunks(GET_KEYS).map(|part| shared.items(part.to_vec()));
+        let mut calls: Vec<BoxFuture<'_, _>> = Vec::with_capacity(all_keys.len().div_ceil(GET_KEYS));
+        for part in all_keys.chunks(GET_KEYS) {
+            calls.push(shared.items(part.to_vec()).boxed());
+        }
         let mut calls = stream::iter(calls).buffer_unordered(8);
         while let Some(items) = calls.try_next().await? {
             found.extend(items.into_iter().map(|item| (key_text(&item, &shared.schema.key), item)));

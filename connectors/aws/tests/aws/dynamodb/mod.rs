@@ -101,7 +101,7 @@ impl Fresh {
     pub(crate) async fn with(endpoint: &str, ttl: Option<Duration>, more: Value) -> Self {
         let table = services::name("table");
         let schema = schema("t", &["id"], &rows(&[]), ttl);
-        connector(services::dynamodb(), &table, json!({})).create(&Use::Table(&schema)).await.unwrap();
+        connector(services::dynamodb(), &table, more.clone()).create(&Use::Table(&schema)).await.unwrap();
         let store = connector(endpoint, &table, more).table(&schema).await.unwrap();
         Self { table, schema, store }
     }
