@@ -6,8 +6,8 @@ use millstream_spec::{Finding, Severity, codes};
 
 use crate::exit::Failure;
 use crate::load::Loaded;
-use crate::uses::{Used, uses};
 use crate::state;
+use crate::uses::{Used, uses};
 
 /// What stands in the way of a pipeline at its services, as findings at the bindings of its profile.
 pub(crate) async fn findings(loaded: &Loaded, registry: &Registry) -> Result<Vec<Finding>, Failure> {

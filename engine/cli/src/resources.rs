@@ -116,7 +116,8 @@ fn list(loaded: &Loaded, needed: &[Needed], created: bool) {
         terminal::line(&format!("{} needs no service: it runs on this machine alone", loaded.name));
         return;
     }
-    let mut grid = Grid::new([("resource", false), ("name", false), ("", false), ("properties", false), ("used by", false)]);
+    let mut grid =
+        Grid::new([("resource", false), ("name", false), ("", false), ("properties", false), ("used by", false)]);
     for need in needed {
         let presence = match need.presence {
             Some(Presence::Created) => terminal::green("created"),

@@ -43,7 +43,8 @@ pub(crate) fn uses<'a>(
     for node in &graph.nodes {
         match &node.kind {
             NodeKind::Source(source) => {
-                let read = pipeline.sources.iter().find(|(id, _)| id.value == node.id).map(|(_, s)| s.read.value.as_str());
+                let read =
+                    pipeline.sources.iter().find(|(id, _)| id.value == node.id).map(|(_, s)| s.read.value.as_str());
                 add(&source.connector, Use::Source(&source.options), read);
             }
             NodeKind::Upsert(upsert) => {
@@ -51,7 +52,8 @@ pub(crate) fn uses<'a>(
                 add(&upsert.connector, Use::Table(&upsert.table), table.map(|(_, t)| t.store.value.as_str()));
             }
             NodeKind::Sink(sink) => {
-                let write = pipeline.sinks.iter().find(|(id, _)| id.value == node.id).map(|(_, s)| s.write.value.as_str());
+                let write =
+                    pipeline.sinks.iter().find(|(id, _)| id.value == node.id).map(|(_, s)| s.write.value.as_str());
                 add(&sink.connector, Use::Sink(&sink.options), write);
             }
             NodeKind::Operator(_) => {}

@@ -1,7 +1,7 @@
 //! What a pipeline needs outside of itself: streams, tables, buckets, queues, topics, and the permissions to use them.
 
-use crate::sink::SinkOptions;
 use crate::connector::SourceOptions;
+use crate::sink::SinkOptions;
 use crate::table::TableSchema;
 
 /// What a pipeline does with a connector; one for each source, sink and table over it, and for its checkpoints.

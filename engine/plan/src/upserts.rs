@@ -94,12 +94,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Indices of the columns that `oversize` lets be cut.
-    fn truncated(
-        &mut self,
-        table_id: &Spanned<String>,
-        table: &'a Table,
-        columns: &Columns,
-    ) -> Option<Vec<usize>> {
+    fn truncated(&mut self, table_id: &Spanned<String>, table: &'a Table, columns: &Columns) -> Option<Vec<usize>> {
         let Oversize::Truncate(names) = &table.oversize else { return Some(Vec::new()) };
         let path = format!("tables.{}.oversize", table_id.value);
         let mut found = Vec::new();

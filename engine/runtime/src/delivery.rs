@@ -253,7 +253,10 @@ pub(crate) async fn put(
 /// What is said of a row that no store is given.
 fn too_large(size: usize) -> String {
     let limit = item::LIMIT / 1024;
-    format!("the row is {} KB, and a row of a table is at most {limit} KB: `oversize: {{ truncate: [..] }}` cuts columns", size.div_ceil(1024))
+    format!(
+        "the row is {} KB, and a row of a table is at most {limit} KB: `oversize: {{ truncate: [..] }}` cuts columns",
+        size.div_ceil(1024)
+    )
 }
 
 fn set(finals: &mut [Option<PutOutcome>], row: usize, outcome: PutOutcome) {

@@ -1,6 +1,8 @@
 //! Rows as items: Arrow values as the attribute values of DynamoDB.
 
-use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Float64Array, ListArray, StringArray, StructArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Float64Array, ListArray, StringArray, StructArray,
+};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Float64Type, SchemaRef};
 use aws_sdk_dynamodb::primitives::Blob;
@@ -114,9 +116,8 @@ impl Column {
             }
             Values::List(list, items) => {
                 let at = |i: usize| list.value_offsets().get(i).map_or(0, |o| *o as usize);
-                let items = (at(row)..at(row + 1)).map(|item| {
-                    Ok(items.value(item)?.unwrap_or(AttributeValue::Null(true)))
-                });
+                let items =
+                    (at(row)..at(row + 1)).map(|item| Ok(items.value(item)?.unwrap_or(AttributeValue::Null(true))));
                 AttributeValue::L(items.collect::<Result<_, Refusal>>()?)
             }
         }))
@@ -224,7 +225,8 @@ mod tests {
 
     #[test]
     fn what_dynamodb_cannot_hold_is_refused_with_a_reason() {
-        for (wrong, why) in [(f64::NAN, "finite"), (f64::INFINITY, "finite"), (1e300, "9.99E+125"), (1e-200, "1E-130")] {
+        for (wrong, why) in [(f64::NAN, "finite"), (f64::INFINITY, "finite"), (1e300, "9.99E+125"), (1e-200, "1E-130")]
+        {
             let reason = value(Float64Array::from(vec![wrong])).unwrap_err();
             assert!(reason.contains("`v`") && reason.contains(why), "{reason}");
         }

@@ -125,7 +125,8 @@ mod tests {
         ]);
         let mut out = Vec::new();
         write_item(&item, &["_version"], &mut out);
-        let expected = r#"{"a":"x\"\n","b":12345678901234567890.12345678901234567,"c":[1,2.5],"d":{"k":null},"e":"/w=="}"#;
+        let expected =
+            r#"{"a":"x\"\n","b":12345678901234567890.12345678901234567,"c":[1,2.5],"d":{"k":null},"e":"/w=="}"#;
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 

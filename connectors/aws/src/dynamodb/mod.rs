@@ -53,8 +53,7 @@ struct DynamoDb {
 
 impl DynamoDb {
     fn new(config: DynamoDbConfig, clock: Arc<dyn Clock>) -> Self {
-        let access =
-            Access::new(config.region.as_deref(), config.endpoint.as_deref(), config.role_arn.as_deref());
+        let access = Access::new(config.region.as_deref(), config.endpoint.as_deref(), config.role_arn.as_deref());
         Self { config, access, clock, remote: OnceCell::new(), written: Mutex::default() }
     }
 
@@ -91,7 +90,9 @@ impl Connector for DynamoDb {
             return Some(("mode", message.to_owned()));
         }
         let columns = sink::user_columns(&options.schema);
-        keys::of_columns(&columns, &options.key).err().map(|e| ("mode", format!("`dynamodb` cannot take its rows: {e}")))
+        keys::of_columns(&columns, &options.key)
+            .err()
+            .map(|e| ("mode", format!("`dynamodb` cannot take its rows: {e}")))
     }
     fn table_problem(&self, schema: &TableSchema) -> Option<String> {
         if let Err(error) = keys::of_columns(&schema.columns, &schema.key) {
@@ -99,7 +100,9 @@ impl Connector for DynamoDb {
         }
         let width = schema.columns.fields().len();
         if width > MOST_COLUMNS {
-            return Some(format!("`dynamodb` cannot keep it: it has {width} columns, at most {MOST_COLUMNS} can be set"));
+            return Some(format!(
+                "`dynamodb` cannot keep it: it has {width} columns, at most {MOST_COLUMNS} can be set"
+            ));
         }
         let ttl = &self.config.ttl_attribute;
         if schema.columns.index_of(ttl).is_ok() || TECHNICAL.iter().any(|t| t == ttl && t != &TECHNICAL[2]) {

@@ -33,9 +33,7 @@ pub(super) fn expires(of: &Use<'_>) -> bool {
 /// The actions of a use, without which it fails.
 pub(super) fn actions(of: &Use<'_>) -> &'static [&'static str] {
     match of {
-        Use::Table(_) => {
-            &["dynamodb:DescribeTable", "dynamodb:UpdateItem", "dynamodb:BatchGetItem", "dynamodb:Scan"]
-        }
+        Use::Table(_) => &["dynamodb:DescribeTable", "dynamodb:UpdateItem", "dynamodb:BatchGetItem", "dynamodb:Scan"],
         Use::Sink(_) => &["dynamodb:DescribeTable", "dynamodb:BatchWriteItem"],
         Use::Source(_) => &["dynamodb:DescribeTable", "dynamodb:Scan"],
         Use::Checkpoints(_) => &[],
@@ -69,8 +67,7 @@ pub(super) async fn create(remote: &Remote, config: &DynamoDbConfig, of: &Use<'_
     let mut making = remote.client.create_table().table_name(&remote.table).billing_mode(BillingMode::PayPerRequest);
     for (part, kind) in key.iter().zip([KeyType::Hash, KeyType::Range]) {
         let element = KeySchemaElement::builder().attribute_name(&part.name).key_type(kind);
-        let definition =
-            AttributeDefinition::builder().attribute_name(&part.name).attribute_type(part.scalar.clone());
+        let definition = AttributeDefinition::builder().attribute_name(&part.name).attribute_type(part.scalar.clone());
         making = making
             .key_schema(element.build().map_err(broken)?)
             .attribute_definitions(definition.build().map_err(broken)?);

@@ -7,9 +7,7 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::primitives::Blob;
-use aws_sdk_dynamodb::types::{
-    AttributeValue, DeleteRequest, KeysAndAttributes, ScalarAttributeType, WriteRequest,
-};
+use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, KeysAndAttributes, ScalarAttributeType, WriteRequest};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use millstream_core::Error;
 use millstream_core::resource::{Obstacle, Use};
@@ -74,7 +72,11 @@ fn of_error(action: &'static str, error: &Error) -> Obstacle {
 }
 
 /// An obstacle where the call was refused; not where it was answered, or refused for the condition that it came with.
-fn refused<T, E>(remote: &Remote, action: &'static str, answer: Result<T, SdkError<E, HttpResponse>>) -> Option<Obstacle>
+fn refused<T, E>(
+    remote: &Remote,
+    action: &'static str,
+    answer: Result<T, SdkError<E, HttpResponse>>,
+) -> Option<Obstacle>
 where
     E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
 {
@@ -115,7 +117,11 @@ async fn batch_write(remote: &Remote, key: &Item) -> Option<Obstacle> {
 async fn batch_get(remote: &Remote, key: &Item) -> Option<Obstacle> {
     let keys = KeysAndAttributes::builder().keys(key.clone()).build().ok()?;
     let tables = HashMap::from([(remote.table.clone(), keys)]);
-    refused(remote, "dynamodb:BatchGetItem", remote.client.batch_get_item().set_request_items(Some(tables)).send().await)
+    refused(
+        remote,
+        "dynamodb:BatchGetItem",
+        remote.client.batch_get_item().set_request_items(Some(tables)).send().await,
+    )
 }
 
 async fn scan(remote: &Remote) -> Option<Obstacle> {
@@ -128,8 +134,10 @@ async fn expiry(remote: &Remote, config: &DynamoDbConfig) -> Option<Obstacle> {
     let shown = remote.shown();
     Some(match needs::expiry_attribute(remote).await {
         Ok(Some(attribute)) if attribute == *wanted => return None,
-        Ok(Some(attribute)) => Obstacle::warning(format!("{shown} expires by `{attribute}`, and `{wanted}` is written"))
-            .help(format!("say `ttl_attribute: {attribute}`")),
+        Ok(Some(attribute)) => {
+            Obstacle::warning(format!("{shown} expires by `{attribute}`, and `{wanted}` is written"))
+                .help(format!("say `ttl_attribute: {attribute}`"))
+        }
         Ok(None) => Obstacle::warning(format!("{shown} never removes expired items: time to live is not enabled"))
             .help(format!("enable it on `{wanted}`: `millstream resources FILE --create` does")),
         Err(error) => Obstacle { fatal: false, ..of_error("dynamodb:DescribeTimeToLive", &error) },

@@ -28,12 +28,14 @@ pub(crate) struct Page {
 impl Scan {
     /// The page of a segment behind the item with the key `after`.
     pub(crate) async fn page(&self, segment: u16, after: Option<&Item>) -> Result<Page> {
-        let names = self.attributes.as_ref().map(|attributes| {
-            attributes.iter().enumerate().map(|(i, name)| (format!("#{i}"), name.clone())).collect()
-        });
-        let projection = self.attributes.as_ref().map(|attributes| {
-            (0..attributes.len()).map(|i| format!("#{i}")).collect::<Vec<_>>().join(", ")
-        });
+        let names = self
+            .attributes
+            .as_ref()
+            .map(|attributes| attributes.iter().enumerate().map(|(i, name)| (format!("#{i}"), name.clone())).collect());
+        let projection = self
+            .attributes
+            .as_ref()
+            .map(|attributes| (0..attributes.len()).map(|i| format!("#{i}")).collect::<Vec<_>>().join(", "));
         let call = || {
             self.remote
                 .client

@@ -99,7 +99,8 @@ impl Replacing {
         let rows = batch.rows.project(&indices.collect::<Result<Vec<_>, _>>()?)?;
         let columns = Column::all(rows.schema_ref(), rows.columns())?;
         let key: Vec<usize> = self.key.iter().map(|k| rows.schema().index_of(k)).collect::<Result<_, _>>()?;
-        let diffs: Option<Int8Array> = batch.column(hidden::DIFF).and_then(|c| c.as_primitive_opt::<Int8Type>().cloned());
+        let diffs: Option<Int8Array> =
+            batch.column(hidden::DIFF).and_then(|c| c.as_primitive_opt::<Int8Type>().cloned());
         let retracted = |row: usize| diffs.as_ref().is_some_and(|d| d.value(row) < 0);
         let mut order: Vec<String> = Vec::new();
         let mut by_key: HashMap<String, (Vec<usize>, Item, Option<usize>)> = HashMap::new();
@@ -213,7 +214,11 @@ fn request(columns: &[Column], key: Item, row: Option<usize>) -> Result<WriteReq
     }
     let size = item.iter().map(|(name, value)| name.len() + value_bytes(value)).sum::<usize>();
     if size > LIMIT {
-        return Err(format!("the row is {} KB, and a row of a table is at most {} KB", size.div_ceil(1024), LIMIT / 1024));
+        return Err(format!(
+            "the row is {} KB, and a row of a table is at most {} KB",
+            size.div_ceil(1024),
+            LIMIT / 1024
+        ));
     }
     let put = PutRequest::builder().set_item(Some(item)).build().map_err(incomplete)?;
     Ok(WriteRequest::builder().put_request(put).build())

@@ -40,8 +40,7 @@ impl DynamoDbSource {
     pub(crate) async fn open(remote: Arc<Remote>, config: &DynamoDbConfig, clock: Arc<dyn Clock>) -> Result<Self> {
         let description = remote.describe().await?;
         let key = keys::of_table(&description).into_iter().map(|part| part.name).collect();
-        let scan =
-            Scan { remote, segments: config.segments.max(1), consistent: config.consistent, attributes: None };
+        let scan = Scan { remote, segments: config.segments.max(1), consistent: config.consistent, attributes: None };
         let reading = Reading { scan, key, ttl_attribute: config.ttl_attribute.clone(), clock };
         let size = description.table_size_bytes().and_then(|bytes| u64::try_from(bytes).ok());
         Ok(Self { reading: Arc::new(reading), size })

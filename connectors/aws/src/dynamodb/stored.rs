@@ -69,9 +69,8 @@ fn column(field: &Field, values: &[Option<&AttributeValue>]) -> Result<ArrayRef,
             narrowed(field, Arc::new(Float64Array::from(read)), values)?
         }
         D::Decimal128(precision, scale) => {
-            let read = |v: &AttributeValue| {
-                parse_decimal(number_text(v)?, *precision, *scale, ExcessDigits::RoundHalfEven)
-            };
+            let read =
+                |v: &AttributeValue| parse_decimal(number_text(v)?, *precision, *scale, ExcessDigits::RoundHalfEven);
             let read = Decimal128Array::from(all(field, values, read)?).with_precision_and_scale(*precision, *scale);
             Arc::new(read.map_err(|e| Misfit { row: 0, reason: e.to_string() })?)
         }
@@ -157,8 +156,7 @@ fn list(field: &Field, item: &Arc<Field>, values: &[Option<&AttributeValue>]) ->
         .map_err(|e| misfit(field, values, owner.get(e.row).copied().unwrap_or_default(), &e.reason))?;
     let offsets = OffsetBuffer::from_lengths(lists.iter().map(|l| l.as_ref().map_or(0, Vec::len)));
     let nulls = NullBuffer::from(lists.iter().map(Option::is_some).collect::<Vec<bool>>());
-    ListArray::try_new(item.clone(), offsets, items, Some(nulls))
-        .map_err(|e| misfit(field, values, 0, &e.to_string()))
+    ListArray::try_new(item.clone(), offsets, items, Some(nulls)).map_err(|e| misfit(field, values, 0, &e.to_string()))
 }
 
 fn items_of(value: &AttributeValue) -> Option<Vec<AttributeValue>> {

@@ -18,9 +18,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
 use millstream_core::clock::Clock;
-use millstream_core::table::{
-    PutOutcome, STAMPS, StoredRow, TableRows, TableSchema, TableStore, UNVERSIONED, VERSION,
-};
+use millstream_core::table::{PutOutcome, STAMPS, StoredRow, TableRows, TableSchema, TableStore, UNVERSIONED, VERSION};
 use millstream_core::time::micros;
 use millstream_core::{Error, ErrorKind, Result};
 use tokio::sync::Semaphore;
@@ -31,11 +29,11 @@ use super::backoff::Backoff;
 use super::client::{Item, Remote, throttled};
 use super::config::DynamoDbConfig;
 use super::json::key_text;
+use super::keys;
 use super::limiter::{Answer, Limiter};
 use super::scan::{Scan, segment};
 use super::stored::{is_alive, rows as rows_of};
 use super::update::{Terms, Update, of_row};
-use super::keys;
 
 /// How often a throttled write is tried before its row is handed back.
 const ATTEMPTS: u32 = 4;
@@ -189,7 +187,11 @@ impl Shared {
 
     fn unreadable(&self, item: &Item, reason: &str) -> Error {
         let key = key_text(item, &self.schema.key);
-        Error::environment(format!("{}: the item {key} is no row of `{}`: {reason}", self.remote.shown(), self.schema.name))
+        Error::environment(format!(
+            "{}: the item {key} is no row of `{}`: {reason}",
+            self.remote.shown(),
+            self.schema.name
+        ))
     }
 
     /// Items by their keys; what the service leaves out is asked for again.

@@ -65,7 +65,12 @@ async fn the_greater_version_wins(open: &impl AsyncFn(&TableSchema) -> Arc<dyn T
     let first = pairs(&[("a", Some(1)), ("b", Some(2))]);
     let schema = schema("versions", &["k"], first.schema());
     let store = open(&schema).await;
-    let stamped = TableRows { rows: first.clone(), versions: vec![5, 5], stamps: vec![Some("{\"s\":1}".into()), None], truncated: vec![None; 2] };
+    let stamped = TableRows {
+        rows: first.clone(),
+        versions: vec![5, 5],
+        stamps: vec![Some("{\"s\":1}".into()), None],
+        truncated: vec![None; 2],
+    };
     assert_eq!(written(&store.put(&stamped).await.unwrap()), 2);
 
     for version in [4, 5] {

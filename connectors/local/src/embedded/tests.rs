@@ -46,7 +46,10 @@ async fn every_tool_can_read_the_file() {
     let rows = conformance::every_type(0, 4);
     let schema = TableSchema { name: "from".into(), key: vec!["id".into()], columns: rows.schema(), ttl: None };
     let table = connector(&path, clock::system()).table(&schema).await.unwrap();
-    table.put(&TableRows { rows, versions: vec![1; 4], stamps: vec![None; 4], truncated: vec![None; 4] }).await.unwrap();
+    table
+        .put(&TableRows { rows, versions: vec![1; 4], stamps: vec![None; 4], truncated: vec![None; 4] })
+        .await
+        .unwrap();
     drop(table);
     assert!(!dir.path().join("state.db-wal").exists(), "the log is folded into the file at the end");
     let db = Connection::open(&path).unwrap();

@@ -248,6 +248,8 @@ mod change_tests;
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
+mod fit_tests;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod permutation_tests;

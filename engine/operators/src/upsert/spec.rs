@@ -102,7 +102,13 @@ impl UpsertSpec {
         }
         let columns = self.inputs.iter().flat_map(|i| i.columns.iter().map(|(_, c)| *c));
         let shown = self.statuses.iter().flat_map(|s| s.columns.iter().chain(&s.reads).copied());
-        if !columns.chain(shown).chain(self.key.iter().copied()).chain(self.status_column).chain(self.truncate.iter().copied()).all(|c| known(&c)) {
+        if !columns
+            .chain(shown)
+            .chain(self.key.iter().copied())
+            .chain(self.status_column)
+            .chain(self.truncate.iter().copied())
+            .all(|c| known(&c))
+        {
             return Err(Error::bug(format!("`{}` names a column its table lacks", self.id)));
         }
         if self.inputs.iter().any(|i| i.key.len() != self.key.len()) {

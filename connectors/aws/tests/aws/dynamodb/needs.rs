@@ -27,7 +27,9 @@ async fn nothing_is_wrong_and_nothing_is_changed() {
 async fn each_action_that_is_denied_is_named() {
     let proxy = Proxy::start(services::dynamodb(), 21);
     let table = Fresh::new().await;
-    for (operation, of_source) in [("UpdateItem", false), ("BatchGetItem", false), ("Scan", true), ("DescribeTable", true)] {
+    for (operation, of_source) in
+        [("UpdateItem", false), ("BatchGetItem", false), ("Scan", true), ("DescribeTable", true)]
+    {
         proxy.rule(Rule::on(operation, Fault::refuse(400, "AccessDeniedException")));
         let schema = SourceSchema { columns: Vec::new(), extra: ExtraFields::Ignore };
         let source = SourceOptions { id: "s".into(), pipeline: "p".into(), schema: schema.into() };

@@ -115,7 +115,11 @@ async fn a_bad_row_is_refused_alone_and_deletes_send_keys_only() {
     let refused = outcomes.iter().filter(|o| matches!(o, Outcome::Refused(_))).count();
     assert_eq!(refused, 1, "{outcomes:?}");
     assert!(matches!(outcomes[0], Outcome::Refused(_)), "{outcomes:?}");
-    assert_eq!(kpis.totals().await, totals(&[("thu", "2"), ("tue", "3")]), "a delete with other values in its row works");
+    assert_eq!(
+        kpis.totals().await,
+        totals(&[("thu", "2"), ("tue", "3")]),
+        "a delete with other values in its row works"
+    );
 }
 
 #[test]

@@ -60,7 +60,8 @@ async fn items_of_other_programs_are_read_as_far_as_they_fit() {
     assert_eq!(row(2), rows(&[("set", None, Some("[\"x\"]"))]));
 
     table.put_item(&[("id", s("bad")), ("n", s("many"))]).await;
-    let outcomes = table.store.put(&versioned(rows(&[("bad", Some(1), None), ("ok", Some(1), None)]), 1)).await.unwrap();
+    let outcomes =
+        table.store.put(&versioned(rows(&[("bad", Some(1), None), ("ok", Some(1), None)]), 1)).await.unwrap();
     let PutOutcome::Refused(reason) = &outcomes[0] else { panic!("{outcomes:?}") };
     assert!(reason.contains("`n` is \"many\", which is no bigint"), "{reason}");
     assert!(matches!(outcomes[1], PutOutcome::Written), "its neighbour is not held up");
@@ -119,7 +120,10 @@ async fn empty_values_are_fine_except_in_keys() {
     let bytes: ArrayRef = Arc::new(BinaryArray::from(vec![&b""[..], b""]));
     let list: ArrayRef =
         Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>([Some(Vec::new()), Some(vec![Some(1), None])]));
-    let inner = (Arc::new(Field::new("x", DataType::Utf8, true)), Arc::new(StringArray::from(vec![None::<&str>; 2])) as ArrayRef);
+    let inner = (
+        Arc::new(Field::new("x", DataType::Utf8, true)),
+        Arc::new(StringArray::from(vec![None::<&str>; 2])) as ArrayRef,
+    );
     let of_struct: ArrayRef = Arc::new(StructArray::from(vec![inner]));
     let flag: ArrayRef = Arc::new(BooleanArray::from(vec![Some(false), None]));
     let data = RecordBatch::try_from_iter_with_nullable([
@@ -236,9 +240,8 @@ async fn composite_keys_are_partition_then_sort_in_the_order_of_key() {
 
 #[tokio::test]
 async fn a_key_of_decimals_is_found_however_its_digits_are_written() {
-    let price: ArrayRef = Arc::new(
-        arrow::array::Decimal128Array::from(vec![410, 400]).with_precision_and_scale(10, 2).unwrap(),
-    );
+    let price: ArrayRef =
+        Arc::new(arrow::array::Decimal128Array::from(vec![410, 400]).with_precision_and_scale(10, 2).unwrap());
     let v: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
     let data = RecordBatch::try_from_iter_with_nullable([("price", price, false), ("v", v, true)]).unwrap();
     let schema = schema("t", &["price"], &data, None);
