@@ -6,6 +6,7 @@
 pub(crate) mod access;
 pub(crate) mod answer;
 mod dynamodb;
+pub(crate) mod probe;
 mod s3;
 
 use millstream_core::connector::ConnectorKind;

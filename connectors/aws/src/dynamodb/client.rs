@@ -47,7 +47,12 @@ impl Remote {
     where
         E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
     {
-        Call { service: "dynamodb", operation, on: &self.shown }.error(error)
+        self.call(operation).error(error)
+    }
+
+    /// A call in the words of messages.
+    pub(crate) fn call(&self, operation: &'static str) -> Call<'_> {
+        Call { service: "dynamodb", operation, on: &self.shown }
     }
 
     /// Calls something that changes nothing until it answers; with patience, not for ever.

@@ -17,7 +17,7 @@ use super::config::DynamoDbConfig;
 use super::keys::{self, KeyPart};
 use super::needs;
 use super::sink::user_columns;
-use crate::answer::is_denied;
+use crate::probe::{Probe, missing};
 
 /// A key that no item is meant to have.
 const PROBE: &str = "millstream-check-probe-9f2c";
@@ -64,34 +64,25 @@ fn probe(key: &[KeyPart]) -> Item {
     key.iter().map(|part| (part.name.clone(), value(part))).collect()
 }
 
-/// What an error of an action says.
+/// What an error of describing the table says.
 fn of_error(action: &'static str, error: &Error) -> Obstacle {
     let denied = error.message().contains("allow the action");
-    let obstacle = Obstacle::fatal(error.to_string());
-    if denied { obstacle.action(action).help(format!("allow `{action}` on the table")) } else { obstacle }
+    if denied { missing(action, error) } else { Obstacle::fatal(error.to_string()) }
 }
 
-/// An obstacle where the call was refused; not where it was answered, or refused for the condition that it came with.
+/// The obstacle that the answer to a call is, if it is one.
 fn refused<T, E>(
     remote: &Remote,
+    operation: &'static str,
     action: &'static str,
     answer: Result<T, SdkError<E, HttpResponse>>,
 ) -> Option<Obstacle>
 where
     E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
 {
-    let error = answer.err()?;
-    let code = error.code().unwrap_or_default().to_owned();
-    if code == "ConditionalCheckFailedException" {
-        return None;
-    }
-    let operation = action.trim_start_matches("dynamodb:");
-    let error = remote.error(operation, error);
-    if is_denied(&code) {
-        return Some(of_error(action, &error));
-    }
-    // The table was described: what else is wrong may pass, and is worth knowing.
-    Some(Obstacle::warning(error.to_string()))
+    // An update is made on a condition that refuses it, where it is allowed.
+    let allowed = &["ConditionalCheckFailedException"];
+    Probe { call: remote.call(operation), action, allowed }.obstacle(answer)
 }
 
 async fn update(remote: &Remote, key: &Item, parts: &[KeyPart]) -> Option<Obstacle> {
@@ -103,7 +94,7 @@ async fn update(remote: &Remote, key: &Item, parts: &[KeyPart]) -> Option<Obstac
         .expression_attribute_names("#p", "_millstream_probe")
         .expression_attribute_names("#k", first)
         .expression_attribute_values(":p", AttributeValue::Bool(true));
-    refused(remote, "dynamodb:UpdateItem", call.send().await)
+    refused(remote, "UpdateItem", "dynamodb:UpdateItem", call.send().await)
 }
 
 /// Deletes an item that is not there.
@@ -111,7 +102,7 @@ async fn batch_write(remote: &Remote, key: &Item) -> Option<Obstacle> {
     let delete = DeleteRequest::builder().set_key(Some(key.clone())).build().ok()?;
     let request = WriteRequest::builder().delete_request(delete).build();
     let call = remote.client.batch_write_item().request_items(&remote.table, vec![request]);
-    refused(remote, "dynamodb:BatchWriteItem", call.send().await)
+    refused(remote, "BatchWriteItem", "dynamodb:BatchWriteItem", call.send().await)
 }
 
 async fn batch_get(remote: &Remote, key: &Item) -> Option<Obstacle> {
@@ -119,13 +110,14 @@ async fn batch_get(remote: &Remote, key: &Item) -> Option<Obstacle> {
     let tables = HashMap::from([(remote.table.clone(), keys)]);
     refused(
         remote,
+        "BatchGetItem",
         "dynamodb:BatchGetItem",
         remote.client.batch_get_item().set_request_items(Some(tables)).send().await,
     )
 }
 
 async fn scan(remote: &Remote) -> Option<Obstacle> {
-    refused(remote, "dynamodb:Scan", remote.client.scan().table_name(&remote.table).limit(1).send().await)
+    refused(remote, "Scan", "dynamodb:Scan", remote.client.scan().table_name(&remote.table).limit(1).send().await)
 }
 
 /// Items are written with their expiry whatever the table does about it.
