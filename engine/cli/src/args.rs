@@ -7,7 +7,9 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use crate::exit::Failure;
 use crate::state::{BeginArgs, StateArgs};
 use crate::udf::UdfCommand;
-use crate::{bench, check, checkpoints, docs, explain, list, new, preview, produce, query, resources, run, schema, test, udf};
+use crate::{
+    bench, check, checkpoints, docs, explain, list, new, preview, produce, query, resources, run, schema, test, udf,
+};
 
 /// A streaming engine: one YAML file is a pipeline, this binary checks, tests and runs it.
 #[derive(Debug, Parser)]

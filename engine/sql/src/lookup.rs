@@ -190,6 +190,9 @@ mod tests {
         let sql = "SELECT * FROM t WHERE id = 'a' AND n IN (1, 2)";
         let keys = lookups(sql, &[table.clone()], &Functions::new()).remove("t").unwrap();
         assert_eq!(keys.column(0).as_primitive::<Int64Type>().values(), &[1, 2]);
-        assert!(lookups("SELECT * FROM t WHERE id = 'a'", &[table], &Functions::new()).is_empty(), "half a key is none");
+        assert!(
+            lookups("SELECT * FROM t WHERE id = 'a'", &[table], &Functions::new()).is_empty(),
+            "half a key is none"
+        );
     }
 }

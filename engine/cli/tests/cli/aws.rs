@@ -70,7 +70,7 @@ impl Aws {
 fn from_nothing_to_a_table_that_can_be_queried() {
     let aws = Aws::new();
     aws.run(&["check", "trips.yaml", "--online"]).ends(3).says(&[
-        "E0401",
+        "E0501",
         "does not exist",
         "trip_table:",
         "tables.trip_state",
