@@ -88,8 +88,7 @@ fn from_nothing_to_a_table_that_can_be_queried() {
 
     aws.run(&["run", "backfill.yaml"]).ends(0).says(&["every row is accounted for"]);
     let zone = std::fs::read_to_string(aws.shell.folder.path().join("back/zone=0.json")).unwrap();
-    let zone: Value = serde_json::from_str(&zone).unwrap();
-    assert_eq!((&zone["trips"], zone["total"].to_string()), (&Value::from(67), "6666.50".to_owned()));
+    assert!(zone.contains("\"total\":6666.50") && zone.contains("\"trips\":67"), "every digit: {zone}");
 }
 
 #[test]
