@@ -20,8 +20,11 @@ use millstream_tests::binary::udf_cache;
 use millstream_tests::check::{Checked, Reading, check};
 
 /// Codes that no file can provoke, each with the reason.
-const UNPROVOKED: &[(&str, &str)] =
-    &[(codes::UNREADABLE, "told only where the checks and the types disagree, which would be a bug")];
+const UNPROVOKED: &[(&str, &str)] = &[
+    (codes::UNREADABLE, "told only where the checks and the types disagree, which would be a bug"),
+    (codes::SERVICE_REFUSES, "told by `check --online` only"),
+    (codes::SERVICE_WARNS, "told by `check --online` only"),
+];
 
 /// What would give away how the engine is made instead of helping.
 const INNARDS: &[&str] = &[

@@ -5,11 +5,13 @@
 
 pub(crate) mod access;
 pub(crate) mod answer;
+mod dynamodb;
+pub(crate) mod probe;
 mod s3;
 
 use millstream_core::connector::ConnectorKind;
 
 /// Every kind of connector of this crate, in the order in which `list` shows them.
 pub fn kinds() -> Vec<ConnectorKind> {
-    vec![s3::kind()]
+    vec![dynamodb::kind(), s3::kind()]
 }

@@ -112,7 +112,12 @@ fn tables(c: &mut Criterion) {
         for version in 1..=versions {
             for rows in &batches {
                 let count = rows.num_rows();
-                let rows = TableRows { rows: rows.clone(), versions: vec![version; count], stamps: vec![None; count] };
+                let rows = TableRows {
+                    rows: rows.clone(),
+                    versions: vec![version; count],
+                    stamps: vec![None; count],
+                    truncated: vec![None; count],
+                };
                 table.put(&rows).await.unwrap();
             }
         }

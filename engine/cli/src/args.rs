@@ -7,7 +7,9 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use crate::exit::Failure;
 use crate::state::{BeginArgs, StateArgs};
 use crate::udf::UdfCommand;
-use crate::{bench, check, checkpoints, docs, explain, list, new, preview, produce, query, run, schema, test, udf};
+use crate::{
+    bench, check, checkpoints, docs, explain, list, new, preview, produce, query, resources, run, schema, test, udf,
+};
 
 /// A streaming engine: one YAML file is a pipeline, this binary checks, tests and runs it.
 #[derive(Debug, Parser)]
@@ -54,6 +56,8 @@ pub(crate) enum Command {
     Query(QueryArgs),
     /// Puts the records of a file into the stream that a source reads.
     Produce(ProduceArgs),
+    /// Lists what a pipeline needs of its services: as a list, as a policy, or made for development.
+    Resources(ResourcesArgs),
     /// Lists the checkpoints of a pipeline.
     Checkpoints(CheckpointsArgs),
     /// Runs a pipeline and measures it: rows a second and core, memory, latency.
@@ -80,6 +84,7 @@ impl Command {
             Self::Preview(args) => preview::execute(&args),
             Self::Query(args) => query::execute(&args),
             Self::Produce(args) => produce::execute(&args),
+            Self::Resources(args) => resources::execute(&args),
             Self::Checkpoints(args) => checkpoints::execute(&args),
             Self::Bench(args) => bench::execute(&args),
             Self::Udf(command) => udf::execute(&command),
@@ -135,6 +140,28 @@ pub(crate) struct RunArgs {
     pub(crate) json: bool,
 }
 
+/// Options of `resources`.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct ResourcesArgs {
+    #[command(flatten)]
+    pub(crate) file: FileArgs,
+    /// Make what is missing, empty and paid by use: for development.
+    #[arg(long)]
+    pub(crate) create: bool,
+    /// Print an IAM policy that allows what the pipeline does, and nothing else.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) policy: bool,
+    /// The region in the policy's ARNs, where the connectors do not say one.
+    #[arg(long, value_name = "REGION", env = "AWS_REGION", hide_env_values = true)]
+    pub(crate) region: Option<String>,
+    /// The account in the policy's ARNs.
+    #[arg(long, value_name = "ID")]
+    pub(crate) account: Option<String>,
+    /// Print them as one JSON document.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// Options of `checkpoints`.
 #[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct CheckpointsArgs {
@@ -162,6 +189,9 @@ pub(crate) struct CheckArgs {
     pub(crate) files: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) reading: ReadArgs,
+    /// Also ask the services: credentials, existence, keys, permissions. Changes nothing.
+    #[arg(long)]
+    pub(crate) online: bool,
     /// Also say what the pipeline would keep or refuse of the state stored in this folder, or where a run would look.
     #[arg(long, value_name = "DIR", num_args = 0..=1)]
     pub(crate) state: Option<Option<PathBuf>>,

@@ -11,14 +11,21 @@ use crate::exit::Failure;
 use crate::grid::Grid;
 use crate::load::{self, Loaded, Purpose};
 use crate::state::StateArgs;
-use crate::{number, registry, run, state, terminal};
+use crate::{number, online, registry, run, state, terminal};
 
 /// Runs the command.
 pub(crate) fn execute(args: &CheckArgs) -> Result<(), Failure> {
     let registry = registry::registry();
     let mut files = Vec::new();
+    // A service is asked about what would run: with its variables, and with all of its connectors.
+    let purpose = if args.online { Purpose::Running } else { Purpose::Looking };
     for path in &args.files {
-        files.push(load::load(path, &args.reading, Purpose::Looking, &registry)?);
+        files.push(load::load(path, &args.reading, purpose, &registry)?);
+    }
+    let wrong = files.iter().any(Loaded::has_errors);
+    for file in files.iter_mut().filter(|f| args.online && !f.has_errors()) {
+        let found = run::play(online::findings(file, &registry))?;
+        file.parsed.findings.extend(found);
     }
     let all: Vec<&Loaded> = files.iter().collect();
     let failed = all.iter().any(|f| f.has_errors());
@@ -36,7 +43,7 @@ pub(crate) fn execute(args: &CheckArgs) -> Result<(), Failure> {
         }
     }
     if failed {
-        return Err(Failure::silent(Failure::FILE));
+        return Err(Failure::silent(if wrong { Failure::FILE } else { Failure::ENVIRONMENT }));
     }
     let Some(folder) = &args.state else { return Ok(()) };
     // Without a folder, what is meant is where a run would look.

@@ -1,5 +1,6 @@
 //! `query`: SQL over what a pipeline has written: its tables and the files of its keyed sinks.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,10 +10,10 @@ use futures::TryStreamExt as _;
 use millstream_core::batch::is_hidden;
 use millstream_core::connector::Connector;
 use millstream_core::sink::WriteMode;
-use millstream_runtime::graph::{Graph, NodeKind, SinkNode, UpsertNode};
+use millstream_runtime::graph::{Graph, Node, NodeKind, SinkNode, UpsertNode};
 use millstream_spec::model::Pipeline;
 use millstream_spec::{Finding, Severity, Span, codes};
-use millstream_sql::{Functions, SqlError, SqlErrorKind, run_batch_with, streams};
+use millstream_sql::{Functions, Keyed, SqlError, SqlErrorKind, lookups, run_batch_with, streams};
 
 use crate::args::{QueryArgs, RowFormat};
 use crate::exit::Failure;
@@ -31,9 +32,10 @@ pub(crate) fn execute(args: &QueryArgs) -> Result<(), Failure> {
     let (loaded, graph, _) = absent::looked_at(&args.file, &registry)?;
     run::play(async {
         let named: Vec<String> = streams(&args.sql).into_iter().map(|(name, _)| name).collect();
-        let tables = tables(&loaded, &graph, &named).await?;
         let none = Functions::new();
         let functions = loaded.planned.as_ref().map_or(&none, |p| &p.functions);
+        let asked = asked(&args.sql, &graph, functions);
+        let tables = tables(&loaded, &graph, &named, &asked).await?;
         let found = run_batch_with(&args.sql, tables, functions).await.map_err(|errors| told(&args.sql, &errors))?;
         let schema = found.first().map_or_else(|| Arc::new(Schema::empty()), RecordBatch::schema);
         terminal::out(&rows::text(&schema, &found, args.format)?);
@@ -45,15 +47,34 @@ pub(crate) fn execute(args: &QueryArgs) -> Result<(), Failure> {
     })
 }
 
+/// By table, the keys that a query is about, where it is about single rows.
+fn asked(sql: &str, graph: &Graph, functions: &Functions) -> BTreeMap<String, RecordBatch> {
+    let keyed = |node: &Node| match &node.kind {
+        NodeKind::Upsert(upsert) => Some(Keyed {
+            name: upsert.table_id.clone(),
+            schema: upsert.table.columns.clone(),
+            key: upsert.table.key.clone(),
+        }),
+        _ => None,
+    };
+    lookups(sql, &graph.nodes.iter().filter_map(keyed).collect::<Vec<_>>(), functions)
+}
+
 /// Everything there is to query, by name; only what the query names is read.
-async fn tables(loaded: &Loaded, graph: &Graph, named: &[String]) -> Result<Vec<Table>, Failure> {
+async fn tables(
+    loaded: &Loaded,
+    graph: &Graph,
+    named: &[String],
+    asked: &BTreeMap<String, RecordBatch>,
+) -> Result<Vec<Table>, Failure> {
     let pipeline = loaded.pipeline()?;
     let mut all: Vec<Table> = Vec::new();
     for node in &graph.nodes {
         match &node.kind {
             NodeKind::Upsert(upsert) => {
                 let wanted = named.contains(&upsert.table_id);
-                let rows = if wanted { table(loaded, pipeline, upsert).await? } else { Vec::new() };
+                let keys = asked.get(&upsert.table_id);
+                let rows = if wanted { table(loaded, pipeline, upsert, keys).await? } else { Vec::new() };
                 all.push((upsert.table_id.clone(), upsert.table.columns.clone(), rows));
             }
             NodeKind::Sink(sink) if sink.options.mode == WriteMode::Overwrite => {
@@ -74,8 +95,13 @@ fn visible(schema: &SchemaRef) -> SchemaRef {
     Arc::new(Schema::new(schema.fields().iter().filter(|f| !is_hidden(f.name())).cloned().collect::<Vec<_>>()))
 }
 
-/// The rows of a table. Opening a store may make it, so what is not there yet is not opened.
-async fn table(loaded: &Loaded, pipeline: &Pipeline, upsert: &UpsertNode) -> Result<Vec<RecordBatch>, Failure> {
+/// The rows of a table, or those with these keys. Opening a store may make it, so what is not there yet is not opened.
+async fn table(
+    loaded: &Loaded,
+    pipeline: &Pipeline,
+    upsert: &UpsertNode,
+    keys: Option<&RecordBatch>,
+) -> Result<Vec<RecordBatch>, Failure> {
     let nothing = || {
         Failure::new(Failure::ENVIRONMENT, format!("the table `{}` has not been written yet", upsert.table_id))
             .help(format!("run the pipeline first: `millstream run {}`", loaded.name))
@@ -97,6 +123,9 @@ async fn table(loaded: &Loaded, pipeline: &Pipeline, upsert: &UpsertNode) -> Res
         .help("bind its store to `embedded` to keep it"));
     }
     let table = upsert.connector.table(&upsert.table).await?;
+    if let Some(keys) = keys {
+        return Ok(table.get(keys).await?.into_iter().flatten().map(|found| found.row).collect());
+    }
     Ok(table.scan().await?.try_collect().await?)
 }
 

@@ -6,6 +6,7 @@ use schemars::json_schema;
 /// All of them.
 pub(crate) fn registry() -> Registry {
     let mut kinds = millstream_local::kinds();
+    kinds.extend(millstream_aws::kinds());
     for (name, summary, roles) in ELSEWHERE {
         if kinds.iter().all(|k| k.name != *name) {
             kinds.push(elsewhere(name, summary, roles));

@@ -58,6 +58,15 @@ impl BeginArgs {
     }
 }
 
+/// The name of a pipeline's state: each environment has one of its own, for where it reads and writes differs.
+pub(crate) fn name(loaded: &Loaded) -> Result<String, Failure> {
+    let pipeline = loaded.pipeline()?;
+    Ok(match &loaded.parsed.profile {
+        Some(profile) => format!("{}.{profile}", pipeline.name.value),
+        None => pipeline.name.value.clone(),
+    })
+}
+
 /// Opens the store of a pipeline's checkpoints.
 pub(crate) async fn store(
     loaded: &Loaded,
@@ -65,11 +74,7 @@ pub(crate) async fn store(
     registry: &Registry,
 ) -> Result<Arc<dyn CheckpointStore>, Failure> {
     let pipeline = loaded.pipeline()?;
-    // Each environment has a state of its own: where it reads and writes differs.
-    let name = &match &loaded.parsed.profile {
-        Some(profile) => format!("{}.{profile}", pipeline.name.value),
-        None => pipeline.name.value.clone(),
-    };
+    let name = &name(loaded)?;
     if let Some(folder) = &args.state {
         return Ok(default_store(folder, name)?);
     }

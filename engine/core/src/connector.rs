@@ -10,6 +10,7 @@ use crate::checkpoint::CheckpointStore;
 use crate::error::{Error, Result};
 use crate::format::RecordFormat;
 use crate::producer::Producer;
+use crate::resource::{Obstacle, Presence, Resource, Use};
 use crate::schema::SourceSchema;
 use crate::sink::{Commitment, Sink, SinkOptions};
 use crate::source::SplitSource;
@@ -66,6 +67,11 @@ pub trait Connector: fmt::Debug + Send + Sync {
         let _ = options;
         None
     }
+    /// What it will refuse about a table kept in it, known without I/O: a message for the user.
+    fn table_problem(&self, schema: &TableSchema) -> Option<String> {
+        let _ = schema;
+        None
+    }
     /// What a sink over it makes of a crash; known without I/O.
     fn commitment(&self, options: &SinkOptions) -> Commitment {
         let _ = options;
@@ -120,6 +126,26 @@ pub trait Connector: fmt::Debug + Send + Sync {
     async fn producer(&self, run: &str) -> Result<Box<dyn Producer>> {
         let _ = run;
         Err(Error::config(format!("nothing can be put into `{}`: it is not a stream that others write", self.kind())))
+    }
+    /// Asks the service whether a pipeline could use it so: credentials, existence, shape, permissions. Changes nothing.
+    /// Empty where there is nothing to ask or nothing is wrong.
+    async fn online(&self, of: &Use<'_>) -> Vec<Obstacle> {
+        let _ = of;
+        Vec::new()
+    }
+    /// What a use of it needs of a service, known without I/O; `None` where that is nothing.
+    fn resource(&self, of: &Use<'_>) -> Option<Resource> {
+        let _ = of;
+        None
+    }
+    /// Makes what [`Connector::resource`] names, for development: by the cheapest means, empty, with the properties a
+    /// use of it needs. What is there stays as it is.
+    ///
+    /// # Errors
+    /// `Environment` where it may not be made; `Config` where it needs none.
+    async fn create(&self, of: &Use<'_>) -> Result<Presence> {
+        let _ = of;
+        Err(Error::config(format!("`{}` has nothing to create", self.kind())))
     }
     /// What [`Role::Source`] and the like say when it cannot be one.
     fn cannot(&self, verb: &str, role: &str) -> Error {

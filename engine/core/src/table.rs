@@ -1,12 +1,12 @@
 //! Keyed rows with versions, in a store outside the engine.
 //!
-//! A store holds at most one row per key. Beside the table's columns it keeps two technical ones:
-//! [`VERSION`], the number of distinct events applied to the row, and [`STAMPS`], what `latest_by` needs to
-//! merge two versions of a row (JSON text, opaque to the store).
+//! A store holds at most one row per key. Beside the table's columns it keeps technical ones: [`VERSION`], the
+//! number of distinct events applied to the row; [`STAMPS`], what `latest_by` needs to merge two versions of a row
+//! (JSON text, opaque to the store); [`EXPIRES_AT`], and [`TRUNCATED`].
 
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
+use arrow::array::{RecordBatch, UInt32Array};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -22,6 +22,10 @@ pub const UNVERSIONED: u64 = 1;
 pub const STAMPS: &str = "_stamps";
 /// Name of the column in the store that holds the expiry, in epoch seconds.
 pub const EXPIRES_AT: &str = "_expires_at";
+/// Name of the column in the store that names the columns whose values were cut, for readers of the store.
+pub const TRUNCATED: &str = "_truncated";
+/// The columns a store keeps beside the table's own; no column of a table may be named so.
+pub const TECHNICAL: [&str; 4] = [VERSION, STAMPS, EXPIRES_AT, TRUNCATED];
 
 /// A table of the pipeline, as its store must know it.
 #[derive(Debug, Clone)]
@@ -45,6 +49,24 @@ pub struct TableRows {
     pub versions: Vec<u64>,
     /// Per row, what `latest_by` needs to merge it; `None` where the table does not use it.
     pub stamps: Vec<Option<String>>,
+    /// Per row, the names of the columns whose values were cut, separated by commas.
+    pub truncated: Vec<Option<String>>,
+}
+
+impl TableRows {
+    /// The rows at `indices`, in that order.
+    ///
+    /// # Errors
+    /// `Bug` where an index is out of bounds.
+    pub fn take(&self, indices: &[usize]) -> Result<Self> {
+        let rows = UInt32Array::from(indices.iter().map(|i| *i as u32).collect::<Vec<_>>());
+        Ok(Self {
+            rows: arrow::compute::take_record_batch(&self.rows, &rows)?,
+            versions: indices.iter().filter_map(|i| self.versions.get(*i).copied()).collect(),
+            stamps: indices.iter().filter_map(|i| self.stamps.get(*i).cloned()).collect(),
+            truncated: indices.iter().filter_map(|i| self.truncated.get(*i).cloned()).collect(),
+        })
+    }
 }
 
 /// A row as the store has it.

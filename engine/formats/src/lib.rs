@@ -22,7 +22,7 @@ pub mod declared;
 mod decode_tests;
 mod encode;
 mod json;
-mod number;
+pub mod number;
 mod problem;
 mod raw;
 mod rows;

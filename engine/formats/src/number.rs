@@ -29,6 +29,22 @@ pub(crate) struct Number {
     wide: bool,
 }
 
+/// The unscaled value of a decimal text, as a `decimal(precision, scale)`: `4.01` is 401 with scale 2.
+pub fn parse_decimal(text: &str, precision: u8, scale: i8, excess: ExcessDigits) -> Option<i128> {
+    let text = text.as_bytes();
+    Number::of_text(text)?.decimal(text, &DecimalType::new(precision, scale, excess)).ok()
+}
+
+/// The integer that a text says, also as `5.0` or `5e0`.
+pub fn parse_integer(text: &str) -> Option<i64> {
+    Number::of_text(text.as_bytes())?.to_i64(text.as_bytes()).ok()
+}
+
+/// The double nearest to what a text says.
+pub fn parse_double(text: &str) -> Option<f64> {
+    Number::of_text(text.as_bytes())?.to_f64(text.as_bytes()).ok()
+}
+
 /// What a decimal column holds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DecimalType {

@@ -130,6 +130,7 @@ fn spec() -> Arc<UpsertSpec> {
         ],
         status_column: Some(16),
         forget_after: Some(Duration::from_secs(48 * 3600)),
+        truncate: Vec::new(),
         failed: OutPort(3),
     })
 }

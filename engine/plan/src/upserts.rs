@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use millstream_core::operator::OutPort;
 use millstream_core::refusal;
-use millstream_core::table::TableSchema;
+use millstream_core::schema::is_json;
+use millstream_core::table::{TECHNICAL, TableSchema};
 use millstream_operators::upsert::{InputSpec, STATUS, StatusSpec, Upsert, UpsertSpec};
 use millstream_runtime::graph::{Node, NodeKind, Port, PortRef, Routing, UpsertNode};
-use millstream_spec::model::{OrderedMap, SetSpec, SqlText, Table};
+use millstream_spec::model::{OrderedMap, Oversize, SetSpec, SqlText, Table};
 use millstream_spec::{Spanned, codes, suggest};
 
 use crate::planner::Planner;
@@ -55,6 +56,7 @@ impl<'a> Planner<'a> {
         let mut columns = Columns { fields: Vec::new(), owners: Vec::new() };
         let keys = self.table_key(table_id, table, set, &inputs, &mut columns, &path)?;
         let specs = self.inputs(table, set, &inputs, &keys, &mut columns, &path)?;
+        let truncate = self.truncated(table_id, table, &columns)?;
         let status_column = (!status.is_empty()).then(|| columns.add(Field::new(STATUS, DataType::Utf8, true)));
         let key: Vec<usize> = (0..table.key.len()).collect();
         let schema: SchemaRef = Arc::new(Schema::new(columns.fields.clone()));
@@ -69,6 +71,7 @@ impl<'a> Planner<'a> {
             statuses,
             status_column,
             forget_after: table.forget_after,
+            truncate,
         };
         self.describe_upsert(id, into, set, status);
         let bound = self.bind(&table.store.value)?;
@@ -81,7 +84,40 @@ impl<'a> Planner<'a> {
             columns: schema,
             ttl: table.ttl,
         };
+        if let Some(message) = connector.table_problem(&table_schema) {
+            let path = format!("tables.{}", table_id.value);
+            self.find(codes::TABLE_STORE, table_id.span, &path, message).help =
+                Some(format!("`millstream docs {kind_name}` says what its tables can be"));
+            return None;
+        }
         self.add_upsert(id, table, spec, table_schema, connector, &inputs)
+    }
+
+    /// Indices of the columns that `oversize` lets be cut.
+    fn truncated(&mut self, table_id: &Spanned<String>, table: &'a Table, columns: &Columns) -> Option<Vec<usize>> {
+        let Oversize::Truncate(names) = &table.oversize else { return Some(Vec::new()) };
+        let path = format!("tables.{}.oversize", table_id.value);
+        let mut found = Vec::new();
+        for name in names {
+            let Some(position) = columns.position(&name.value) else {
+                let known: Vec<&str> = columns.fields.iter().map(|f| f.name().as_str()).collect();
+                let help = suggest::help(&name.value, "columns", known);
+                let message = format!("no column named `{}`", name.value);
+                self.find(codes::UNKNOWN_COLUMN, name.span, &path, message).help = help;
+                continue;
+            };
+            let field = columns.fields.get(position)?;
+            let text = matches!(field.data_type(), DataType::Utf8 | DataType::Binary) && !is_json(field);
+            if position < table.key.len() || !text {
+                let what = if text { "is a key" } else { "is neither a text nor bytes" };
+                let message = format!("`{}` cannot be cut: it {what}", name.value);
+                self.find(codes::COLUMN_TYPE, name.span, &path, message).help =
+                    Some("name columns of type string or bytes outside the key".to_owned());
+                continue;
+            }
+            found.push(position);
+        }
+        (found.len() == names.len()).then_some(found)
     }
 
     fn table(
@@ -197,6 +233,11 @@ impl<'a> Planner<'a> {
     ) -> Option<(usize, usize)> {
         let from = self.set_source(name, stream, input, path)?;
         let field = input.schema.field(from).clone().with_nullable(true);
+        if TECHNICAL.contains(&name.value.as_str()) {
+            self.find(codes::RESERVED_NAME, name.span, path, format!("a table keeps `{}` itself", name.value)).help =
+                Some("rename the column with `sql`, or leave it out of `set`".to_owned());
+            return None;
+        }
         if name.value == STATUS && !self.statusless(path) {
             self.find(codes::SHARED_COLUMN, name.span, path, "`status` is set by the statuses of this upsert").help =
                 Some("rename the column with `sql`, or leave it out of `set`".to_owned());

@@ -6,6 +6,7 @@ use arrow::array::UInt32Array;
 use millstream_core::batch::Batch;
 use millstream_core::error::{Error, ErrorKind, Result};
 use millstream_core::format::Reason;
+use millstream_core::item;
 use millstream_core::sink::{BadRow, BatchId, Delivery, Outage, Outcome, Sink};
 use millstream_core::table::{PutOutcome, TableRows, TableStore};
 use xxhash_rust::xxh3::xxh3_64;
@@ -198,6 +199,21 @@ pub(crate) async fn put(
     let mut finals: Vec<Option<PutOutcome>> = vec![None; rows.versions.len()];
     let mut left: Vec<usize> = (0..rows.versions.len()).collect();
     let mut current = rows.clone();
+    let oversized = item::oversized(rows)?;
+    if !oversized.is_empty() {
+        for (row, size) in oversized {
+            let reason = too_large(size);
+            if delivery.bad_row == BadRow::Fail {
+                return Err(Error::new(ErrorKind::BadRow, format!("{what} refused a row: {reason}")));
+            }
+            set(&mut finals, row, PutOutcome::Refused(reason));
+        }
+        left.retain(|row| finals.get(*row).is_some_and(Option::is_none));
+        if left.is_empty() {
+            return Ok(finals.into_iter().flatten().collect());
+        }
+        current = rows.take(&left)?;
+    }
     loop {
         let why = match store.put(&current).await {
             Ok(outcomes) => {
@@ -220,7 +236,7 @@ pub(crate) async fn put(
                 if left.is_empty() {
                     return Ok(finals.into_iter().flatten().collect());
                 }
-                current = select(rows, &left)?;
+                current = rows.take(&left)?;
                 why
             }
             Err(e) if passing(&e) => e.to_string(),
@@ -234,17 +250,17 @@ pub(crate) async fn put(
     }
 }
 
+/// What is said of a row that no store is given.
+fn too_large(size: usize) -> String {
+    let limit = item::LIMIT / 1024;
+    format!(
+        "the row is {} KB, and a row of a table is at most {limit} KB: `oversize: {{ truncate: [..] }}` cuts columns",
+        size.div_ceil(1024)
+    )
+}
+
 fn set(finals: &mut [Option<PutOutcome>], row: usize, outcome: PutOutcome) {
     if let Some(slot) = finals.get_mut(row) {
         *slot = Some(outcome);
     }
-}
-
-fn select(rows: &TableRows, left: &[usize]) -> Result<TableRows> {
-    let indices = UInt32Array::from(left.iter().map(|i| *i as u32).collect::<Vec<_>>());
-    Ok(TableRows {
-        rows: arrow::compute::take_record_batch(&rows.rows, &indices)?,
-        versions: left.iter().filter_map(|i| rows.versions.get(*i).copied()).collect(),
-        stamps: left.iter().filter_map(|i| rows.stamps.get(*i).cloned()).collect(),
-    })
 }

@@ -69,6 +69,8 @@ struct TableHost {
     node: usize,
     failed: usize,
     drops_bad_rows: bool,
+    /// Rows given to the store whose columns were cut.
+    cut: u64,
     ctx: Rc<WorkerContext>,
 }
 
@@ -123,6 +125,7 @@ pub(crate) fn host<'s>(
         node,
         failed: ports.saturating_sub(1),
         drops_bad_rows: spec.delivery.bad_row == millstream_core::sink::BadRow::Drop,
+        cut: 0,
         ctx: ctx.clone(),
     };
     let table = spec.table_id.clone();
@@ -304,13 +307,25 @@ impl TableHost {
                 return Ok(());
             };
             let count = rows.rows.versions.len();
+            let cut = rows.rows.truncated.iter().flatten().count() as u64;
             flight.left = flight.left.saturating_sub(count);
             self.tally.add_table(Counts { input: count as u64, ..Counts::default() });
             // A writer that is gone has said why.
             let _ = self.to_writer.send(rows.rows.clone());
             flight.rows = Some(rows);
+            self.tell_of_cuts(cut);
         }
         Ok(())
+    }
+
+    /// Readers of the store see which values were cut; who runs the pipeline is told, each time their number has doubled.
+    fn tell_of_cuts(&mut self, cut: u64) {
+        let before = self.cut;
+        self.cut += cut;
+        if self.cut > 0 && (before == 0 || self.cut.ilog2() > before.ilog2()) {
+            let table = self.ctx.shared.graph.nodes.get(self.node).and_then(|n| n.table_id()).unwrap_or_default();
+            tracing::warn!(rows = self.cut, "`{table}`: columns of rows over the size limit were cut");
+        }
     }
 
     /// The store has answered.

@@ -1,7 +1,7 @@
 //! Every code a finding can have. `docs/diagnostics.md` explains each; a test keeps the two together.
 //!
 //! `E00xx` the file's YAML and structure - `E01xx` names, bindings, connectors - `E02xx` ports and the graph -
-//! `E03xx` SQL - `E04xx` UDFs - `W0xxx` warnings, by the same hundreds.
+//! `E03xx` SQL - `E04xx` UDFs - `E05xx` what services say - `W0xxx` warnings, by the same hundreds.
 
 macro_rules! codes {
     ($($(#[doc = $doc:literal])+ $name:ident = $code:literal;)+) => {
@@ -116,6 +116,8 @@ codes! {
     SINK_OPTION = "E0216";
     /// Two sinks overwrite the same files.
     SHARED_PATH = "E0217";
+    /// The connector cannot keep such a table.
+    TABLE_STORE = "E0218";
 
     /// The SQL cannot be parsed.
     SQL_SYNTAX = "E0301";
@@ -153,6 +155,9 @@ codes! {
     /// A UDF is called with arguments it does not take, or where it cannot be called.
     UDF_CALL = "E0405";
 
+    /// A service does not let the pipeline do what it says.
+    SERVICE_REFUSES = "E0501";
+
     /// No node uses the binding.
     UNUSED_BINDING = "W0101";
     /// The connector is known, but not part of this binary: `run` would refuse it.
@@ -169,4 +174,6 @@ codes! {
     ORDER_DEPENDENT = "W0301";
     /// Early results are asked for and cannot be given.
     NO_EARLY_RESULTS = "W0302";
+    /// A service lets the pipeline run, and probably not as meant.
+    SERVICE_WARNS = "W0501";
 }

@@ -157,7 +157,7 @@ impl Stage {
         decoder.decode(rows.join("\n").as_bytes()).expect("rows of the table");
         let rows = decoder.flush().expect("rows of the table").expect("rows");
         let count = rows.num_rows();
-        let put = TableRows { rows, versions: vec![3; count], stamps: vec![None; count] };
+        let put = TableRows { rows, versions: vec![3; count], stamps: vec![None; count], truncated: vec![None; count] };
         block_on(self.open_table().put(&put)).expect("a table in memory");
     }
 

@@ -25,7 +25,7 @@ fn schema(name: &str, key: &[&str], columns: SchemaRef) -> TableSchema {
 
 fn rows(rows: RecordBatch, version: u64) -> TableRows {
     let count = rows.num_rows();
-    TableRows { rows, versions: vec![version; count], stamps: vec![None; count] }
+    TableRows { rows, versions: vec![version; count], stamps: vec![None; count], truncated: vec![None; count] }
 }
 
 async fn scan(store: &dyn TableStore) -> Vec<RecordBatch> {
@@ -65,7 +65,12 @@ async fn the_greater_version_wins(open: &impl AsyncFn(&TableSchema) -> Arc<dyn T
     let first = pairs(&[("a", Some(1)), ("b", Some(2))]);
     let schema = schema("versions", &["k"], first.schema());
     let store = open(&schema).await;
-    let stamped = TableRows { rows: first.clone(), versions: vec![5, 5], stamps: vec![Some("{\"s\":1}".into()), None] };
+    let stamped = TableRows {
+        rows: first.clone(),
+        versions: vec![5, 5],
+        stamps: vec![Some("{\"s\":1}".into()), None],
+        truncated: vec![None; 2],
+    };
     assert_eq!(written(&store.put(&stamped).await.unwrap()), 2);
 
     for version in [4, 5] {

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use arrow::datatypes::{Field, SchemaRef};
-use millstream_core::table::{EXPIRES_AT, STAMPS, TableSchema, VERSION};
+use millstream_core::table::{EXPIRES_AT, STAMPS, TRUNCATED, TableSchema, VERSION};
 use millstream_core::{Error, Result};
 use rusqlite::Connection;
 
@@ -31,7 +31,7 @@ fn column(field: &Field) -> String {
 /// Makes or widens the table of `schema`.
 pub(crate) fn ensure_table(connection: &Connection, path: &Path, schema: &TableSchema) -> Result<()> {
     let failed = |e| sqlite_error(path, e);
-    let technical = [(VERSION, "INTEGER"), (STAMPS, "TEXT"), (EXPIRES_AT, "INTEGER")];
+    let technical = [(VERSION, "INTEGER"), (STAMPS, "TEXT"), (EXPIRES_AT, "INTEGER"), (TRUNCATED, "TEXT")];
     let mut wanted: Vec<(String, String)> =
         schema.columns.fields().iter().map(|f| (f.name().clone(), column(f))).collect();
     wanted.extend(technical.map(|(name, t)| (name.to_owned(), format!("{} {t}", quoted(name)))));

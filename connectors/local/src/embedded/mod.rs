@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use millstream_core::connector::{Connector, ConnectorKind, Role};
 use millstream_core::sink::{Commitment, Sink, SinkOptions, WriteMode};
-use millstream_core::table::{TableSchema, TableStore};
+use millstream_core::table::{TECHNICAL, TableSchema, TableStore};
 use millstream_core::{Error, Result};
 
 pub use config::{EmbeddedConfig, Synchronous};
@@ -73,6 +73,14 @@ impl Connector for Embedded {
             return Some(("mode", message.into()));
         }
         refused_options::unknown("embedded", options, &[Known::Overwrite])
+    }
+    fn table_problem(&self, schema: &TableSchema) -> Option<String> {
+        let names: Vec<&str> = schema.columns.fields().iter().map(|f| f.name().as_str()).chain(TECHNICAL).collect();
+        let same = |(i, name): (usize, &&str)| {
+            let other = names.iter().skip(i + 1).find(|other| other.eq_ignore_ascii_case(name))?;
+            Some(format!("`embedded` cannot keep it: `{name}` and `{other}` are one column to SQLite"))
+        };
+        names.iter().enumerate().find_map(same)
     }
     fn commitment(&self, options: &SinkOptions) -> Commitment {
         match options.mode {

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use millstream_core::table::{
-    EXPIRES_AT, PutOutcome, STAMPS, StoredRow, TableRows, TableSchema, TableStore, UNVERSIONED, VERSION,
+    EXPIRES_AT, PutOutcome, STAMPS, StoredRow, TRUNCATED, TableRows, TableSchema, TableStore, UNVERSIONED, VERSION,
 };
 use millstream_core::time::micros;
 use millstream_core::{Error, Result};
@@ -60,7 +60,7 @@ impl Sql {
     fn new(schema: &TableSchema) -> Self {
         let table = quoted(&schema.name);
         let columns: Vec<String> = schema.columns.fields().iter().map(|f| quoted(f.name())).collect();
-        let technical = [VERSION, STAMPS, EXPIRES_AT].map(quoted);
+        let technical = [VERSION, STAMPS, EXPIRES_AT, TRUNCATED].map(quoted);
         let all: Vec<&String> = columns.iter().chain(&technical).collect();
         let key: Vec<String> = schema.key.iter().map(|k| quoted(k)).collect();
         let list = |names: &[&String]| names.iter().map(|n| n.as_str()).collect::<Vec<_>>().join(", ");
@@ -69,7 +69,7 @@ impl Sql {
         let sets = all.iter().filter(|c| !key.contains(c)).map(|c| format!("{c} = excluded.{c}"));
         let sets = sets.collect::<Vec<_>>().join(", ");
         let keys = key.iter().enumerate().map(|(i, k)| format!("{k} = ?{}", i + 1)).collect::<Vec<_>>().join(" AND ");
-        let [version, _, expires] = &technical;
+        let [version, _, expires, _] = &technical;
         Self {
             put: format!(
                 "INSERT INTO {table} ({}) VALUES ({places}) ON CONFLICT ({}) DO UPDATE SET {sets} \
@@ -127,7 +127,7 @@ impl Shared {
         let mut get = connection.prepare_cached(&self.sql.get)?;
         let mut text = Vec::new();
         let mut outcomes = Vec::with_capacity(rows.rows.num_rows());
-        for (row, (version, stamps)) in rows.versions.iter().zip(&rows.stamps).enumerate() {
+        for (row, ((version, stamps), cut)) in rows.versions.iter().zip(&rows.stamps).zip(&rows.truncated).enumerate() {
             let Ok(version) = i64::try_from(*version) else {
                 outcomes.push(PutOutcome::Refused(format!("the version {version} is too great")));
                 continue;
@@ -137,7 +137,8 @@ impl Shared {
                 put.raw_bind_parameter(n + 1, version)?;
                 put.raw_bind_parameter(n + 2, stamps.as_deref())?;
                 put.raw_bind_parameter(n + 3, expires)?;
-                put.raw_bind_parameter(n + 4, now)?;
+                put.raw_bind_parameter(n + 4, cut.as_deref())?;
+                put.raw_bind_parameter(n + 5, now)?;
                 put.raw_execute()
             });
             outcomes.push(match bound {

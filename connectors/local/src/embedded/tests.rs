@@ -29,7 +29,7 @@ fn one(schema: &TableSchema, key: &str, value: i64, version: u64) -> TableRows {
     let columns: Vec<arrow::array::ArrayRef> =
         vec![Arc::new(StringArray::from(vec![key])), Arc::new(Int64Array::from(vec![value]))];
     let rows = RecordBatch::try_new(schema.columns.clone(), columns).unwrap();
-    TableRows { rows, versions: vec![version], stamps: vec![None] }
+    TableRows { rows, versions: vec![version], stamps: vec![None], truncated: vec![None] }
 }
 
 #[tokio::test]
@@ -46,7 +46,10 @@ async fn every_tool_can_read_the_file() {
     let rows = conformance::every_type(0, 4);
     let schema = TableSchema { name: "from".into(), key: vec!["id".into()], columns: rows.schema(), ttl: None };
     let table = connector(&path, clock::system()).table(&schema).await.unwrap();
-    table.put(&TableRows { rows, versions: vec![1; 4], stamps: vec![None; 4] }).await.unwrap();
+    table
+        .put(&TableRows { rows, versions: vec![1; 4], stamps: vec![None; 4], truncated: vec![None; 4] })
+        .await
+        .unwrap();
     drop(table);
     assert!(!dir.path().join("state.db-wal").exists(), "the log is folded into the file at the end");
     let db = Connection::open(&path).unwrap();

@@ -34,11 +34,7 @@ impl TableStore for FaultyTable {
             Some(Fault::Refused) => {
                 let mut outcomes = vec![PutOutcome::Refused("refused on purpose".into())];
                 if count > 1 {
-                    let rest = TableRows {
-                        rows: rows.rows.slice(1, count - 1),
-                        versions: rows.versions.iter().skip(1).copied().collect(),
-                        stamps: rows.stamps.iter().skip(1).cloned().collect(),
-                    };
+                    let rest = rows.take(&(1..count).collect::<Vec<_>>())?;
                     outcomes.extend(self.inner.put(&rest).await?);
                 }
                 Ok(outcomes)

@@ -18,7 +18,7 @@ async fn a_table_fails_as_the_script_says() {
     let rows = conformance::every_type(0, 3);
     let schema = TableSchema { name: "t".into(), key: vec!["id".into()], columns: rows.schema(), ttl: None };
     let table = connector.table(&schema).await.unwrap();
-    let put = TableRows { rows, versions: vec![1; 3], stamps: vec![None; 3] };
+    let put = TableRows { rows, versions: vec![1; 3], stamps: vec![None; 3], truncated: vec![None; 3] };
     faults.add("throttled".parse().unwrap(), 2);
     faults.add(Fault::Unavailable, 1);
     faults.add(Fault::AppliedButError, 1);

@@ -89,6 +89,7 @@ async fn dead_rows_are_given_back() {
             rows: rows.clone(),
             versions: vec![version; 1000],
             stamps: vec![None; 1000],
+            truncated: vec![None; 1000],
         };
         table.put(&put).await.unwrap();
         assert!(table.stored_rows() < 12_000, "at most about twice the living rows and one chunk are kept");

@@ -8,8 +8,10 @@
     reason = "tests"
 )]
 
+mod aws;
 mod looks;
 mod mistakes;
+mod oversize;
 mod runs;
 mod state;
 

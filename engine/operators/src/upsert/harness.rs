@@ -80,6 +80,7 @@ pub(super) fn spec(kind: Kind) -> UpsertSpec {
         ],
         status_column: Some(6),
         forget_after: Some(Duration::from_secs(100)),
+        truncate: Vec::new(),
         failed: OutPort(3),
     }
 }

@@ -36,6 +36,7 @@
 
 mod compatible;
 mod events;
+mod fit;
 mod layout;
 mod merge;
 mod remember;
@@ -246,6 +247,8 @@ fn port_of(spec: &UpsertSpec, status: usize) -> Option<OutPort> {
 mod change_tests;
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod fit_tests;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]

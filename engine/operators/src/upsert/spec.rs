@@ -26,6 +26,9 @@ pub struct UpsertSpec {
     pub status_column: Option<usize>,
     /// How long after its greatest event time a key is forgotten.
     pub forget_after: Option<Duration>,
+    /// Indices in `table` of the columns that are cut, in this order, where a row is larger than
+    /// [`millstream_core::item::LIMIT`]: texts and bytes outside the key.
+    pub truncate: Vec<usize>,
     /// Port of refused rows: rows the store refused, and input rows whose key is null.
     pub failed: OutPort,
 }
@@ -99,7 +102,13 @@ impl UpsertSpec {
         }
         let columns = self.inputs.iter().flat_map(|i| i.columns.iter().map(|(_, c)| *c));
         let shown = self.statuses.iter().flat_map(|s| s.columns.iter().chain(&s.reads).copied());
-        if !columns.chain(shown).chain(self.key.iter().copied()).chain(self.status_column).all(|c| known(&c)) {
+        if !columns
+            .chain(shown)
+            .chain(self.key.iter().copied())
+            .chain(self.status_column)
+            .chain(self.truncate.iter().copied())
+            .all(|c| known(&c))
+        {
             return Err(Error::bug(format!("`{}` names a column its table lacks", self.id)));
         }
         if self.inputs.iter().any(|i| i.key.len() != self.key.len()) {

@@ -102,13 +102,15 @@ impl Upsert {
         let slots: Vec<Slot> = stale.iter().map(|(slot, _)| *slot).collect();
         self.keep_stored(&slots, &stale, &stored)?;
         let merged = self.merged_rows(&slots)?;
+        // As it would be written: what is cut from ours is cut from theirs, too.
+        let fitted = self.as_stored(&slots, merged.rows, vec![0; slots.len()])?;
         let mut differs = vec![false; slots.len()];
-        for (column, (ours, theirs)) in merged.rows.columns().iter().zip(stored.columns()).enumerate() {
+        for (column, (ours, theirs)) in fitted.rows.columns().iter().zip(stored.columns()).enumerate() {
             let same = self.equality(column, ours, theirs)?;
             differs.iter_mut().zip(same).for_each(|(differs, same)| *differs |= !same);
         }
         for (row, (slot, stored)) in stale.iter().enumerate() {
-            let stamps_differ = self.stamps(*slot)? != stored.stamps;
+            let stamps_differ = fitted.stamps.get(row) != Some(&stored.stamps);
             if differs.get(row) == Some(&true) || stamps_differ {
                 self.mark_dirty(*slot);
             } else {

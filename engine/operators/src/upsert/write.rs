@@ -1,6 +1,6 @@
 //! Writing through: which rows the store must be given, and what its answers mean.
 
-use arrow::array::Array;
+use arrow::array::{Array, RecordBatch};
 use millstream_core::format::Reason;
 use millstream_core::operator::Output;
 use millstream_core::refusal::{self, Refusal};
@@ -66,8 +66,8 @@ impl Upsert {
         self.dirty -= slots.len();
         self.flying.extend_from_slice(&slots);
         let merged = self.merged_rows(&slots)?;
-        let stamps = slots.iter().map(|s| self.stamps(*s)).collect::<Result<_>>()?;
-        Ok(Some(DirtyRows { slots, rows: TableRows { rows: merged.rows, versions, stamps } }))
+        let rows = self.as_stored(&slots, merged.rows, versions)?;
+        Ok(Some(DirtyRows { slots, rows }))
     }
     /// Gives rows back that did not get through: they are dirty again.
     pub fn retry(&mut self, rows: DirtyRows) {
@@ -149,13 +149,30 @@ impl Upsert {
             event_time: (event_time != i64::MIN).then_some(EventTime(event_time)),
         })
     }
+    /// Merged rows as the store is to have them.
+    pub(super) fn as_stored(&self, slots: &[Slot], rows: RecordBatch, versions: Vec<u64>) -> Result<TableRows> {
+        let stamps = slots.iter().map(|s| self.stamps(*s)).collect::<Result<_>>()?;
+        let mut rows = TableRows { rows, versions, stamps, truncated: vec![None; slots.len()] };
+        self.fit(slots, &mut rows)?;
+        Ok(rows)
+    }
     /// The stamps of a row as the store keeps them, where they cannot be computed again from the row: where `latest_by`
     /// decides, and where the columns of one input come from several of its events.
     pub(super) fn stamps(&self, slot: Slot) -> Result<Option<String>> {
-        let base = self.base_of.get(&slot).copied();
-        if !self.layout.stamped && base.is_none() && !self.own.table.meta(slot).has(Meta::MIXED) {
+        let based = self.base_of.contains_key(&slot);
+        if !self.layout.stamped && !based && !self.own.table.meta(slot).has(Meta::MIXED) {
             return Ok(None);
         }
+        let (text, needed) = self.stamps_of(slot)?;
+        Ok(needed.then_some(text))
+    }
+    /// The stamps of a row, whether or not they could be computed again from it.
+    pub(super) fn all_stamps(&self, slot: Slot) -> Result<String> {
+        Ok(self.stamps_of(slot)?.0)
+    }
+    /// The stamps of a row, and whether they cannot be computed again from it.
+    fn stamps_of(&self, slot: Slot) -> Result<(String, bool)> {
+        let base = self.base_of.get(&slot).copied();
         let mut stamps = Vec::new();
         let mut needed = self.layout.stamped;
         let mut of_group: Vec<Option<Stamp>> = vec![None; self.layout.groups.len()];
@@ -168,6 +185,6 @@ impl Upsert {
             }
             stamps.push((field.name().as_str(), stamp));
         }
-        Ok(needed.then(|| to_json(stamps.into_iter())))
+        Ok((to_json(stamps.into_iter()), needed))
     }
 }

@@ -20,13 +20,13 @@ pub(crate) struct Table {
     pub(crate) ttl: Option<DurationText>,
     /// How long after its last event the engine forgets a key: longer than a key stays in progress. Default: never.
     pub(crate) forget_after: Option<DurationText>,
-    /// What to do with rows the store finds too large. Default: `fail_row`.
+    /// What to do with rows of more than 396 KB. Default: `fail_row`.
     pub(crate) oversize: Option<Oversize>,
     /// What to do about trouble, where it differs from the pipeline's `delivery`.
     pub(crate) delivery: Option<Delivery>,
 }
 
-/// What to do with rows the store finds too large.
+/// What to do with rows that are too large.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Oversize {

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{RecordBatch, UInt32Array};
-use arrow::compute::take_record_batch;
+use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use millstream_core::table::{PutOutcome, StoredRow, TableRows, TableStore};
@@ -20,16 +19,6 @@ pub(super) struct SimulatedTable {
     pub(super) key: Vec<String>,
     pub(super) service: &'static str,
     pub(super) world: Arc<World>,
-}
-
-/// Some of the rows.
-fn select(all: &TableRows, indices: &[usize]) -> Result<TableRows> {
-    let of = UInt32Array::from_iter_values(indices.iter().map(|i| *i as u32));
-    Ok(TableRows {
-        rows: take_record_batch(&all.rows, &of)?,
-        versions: indices.iter().map(|i| all.versions[*i]).collect(),
-        stamps: indices.iter().map(|i| all.stamps[*i].clone()).collect(),
-    })
 }
 
 impl SimulatedTable {
@@ -61,7 +50,7 @@ impl SimulatedTable {
         let kept: Vec<usize> = (0..all.versions.len()).filter(|i| !left.contains(i)).collect();
         let mut outcomes = vec![of_others; all.versions.len()];
         if !kept.is_empty() {
-            let done = self.put_watched(&select(all, &kept)?).await?;
+            let done = self.put_watched(&all.take(&kept)?).await?;
             kept.into_iter().zip(done).for_each(|(row, outcome)| outcomes[row] = outcome);
         }
         Ok(outcomes)

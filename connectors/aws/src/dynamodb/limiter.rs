@@ -1,0 +1,183 @@
+//! How fast a table is written: as fast as it takes it.
+//!
+//! Additive increase, multiplicative decrease: while a share of the answers says that the table is throttled, the rate
+//! falls below what it took; then it rises step by step. A key that alone is too hot slows nobody down but itself: its
+//! throttles are a small share, or say so.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How long answers are counted before the rate is judged by them.
+const WINDOW: Duration = Duration::from_millis(250);
+/// The share of throttled answers from which on the table is too slow, not a key too hot.
+const SHARE: f64 = 0.05;
+/// What is left of what the table took when it throttles.
+const DECREASE: f64 = 0.8;
+/// What is added per window, of the rate at which it throttled last.
+const INCREASE: f64 = 0.03;
+/// The least rate, in writes a second.
+const LEAST: f64 = 2.0;
+
+/// What an answer said about the rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// The write was taken, or refused for what it is.
+    Taken,
+    /// Too many writes to the table.
+    Throttled,
+    /// Too many writes to this key or those beside it.
+    Hot,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Writes a second; unlimited until the table throttles.
+    rate: Option<f64>,
+    step: f64,
+    /// When the next write may go.
+    next: Instant,
+    /// Of the current window.
+    began: Instant,
+    taken: u32,
+    throttled: u32,
+}
+
+/// See the [module](self). Shared by all writes to one table.
+#[derive(Debug)]
+pub(crate) struct Limiter {
+    /// The user's own limit.
+    most: Option<f64>,
+    state: Mutex<State>,
+}
+
+impl Limiter {
+    pub(crate) fn new(most: Option<f64>) -> Self {
+        let now = Instant::now();
+        let state = State { rate: most, step: 0.0, next: now, began: now, taken: 0, throttled: 0 };
+        Self { most, state: Mutex::new(state) }
+    }
+
+    /// Waits until one more write may go.
+    pub(crate) async fn admit(&self) {
+        let at = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(rate) = state.rate else { return };
+            let now = Instant::now();
+            let at = state.next.max(now);
+            state.next = at + Duration::from_secs_f64(1.0 / rate);
+            at
+        };
+        tokio::time::sleep_until(at).await;
+    }
+
+    /// Counts an answer.
+    pub(crate) fn answered(&self, answer: Answer) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match answer {
+            Answer::Throttled => state.throttled += 1,
+            Answer::Taken | Answer::Hot => state.taken += 1,
+        }
+        let now = Instant::now();
+        let passed = now.saturating_duration_since(state.began);
+        if passed >= WINDOW {
+            state.judge(passed.as_secs_f64(), self.most);
+            state.began = now;
+            (state.taken, state.throttled) = (0, 0);
+        }
+    }
+
+    /// Writes a second; `None` while nothing limits them.
+    #[cfg(test)]
+    pub(crate) fn rate(&self) -> Option<f64> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).rate
+    }
+}
+
+impl State {
+    fn judge(&mut self, seconds: f64, most: Option<f64>) {
+        let took = f64::from(self.taken) / seconds;
+        let share = f64::from(self.throttled) / f64::from((self.taken + self.throttled).max(1));
+        if self.throttled > 0 && share >= SHARE {
+            let rate = (took * DECREASE).max(LEAST);
+            let before = self.rate.unwrap_or(f64::INFINITY);
+            if self.rate.is_none() {
+                tracing::info!(writes_per_second = rate.round(), "a DynamoDB table throttles: writes slow down");
+            }
+            self.rate = Some(rate.min(before));
+            self.step = (took * INCREASE).max(1.0);
+        } else if let Some(rate) = self.rate {
+            // Only a rate that is made use of says anything about a higher one.
+            let rate = if took >= rate * 0.5 { rate + self.step } else { rate };
+            self.rate = Some(most.map_or(rate, |most| rate.min(most)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A table that takes `capacity` writes a second, with a burst of one second, asked as fast as the limiter lets.
+    async fn asked(limiter: &Limiter, capacity: f64, seconds: u64, hot: Option<u64>) -> (u64, u64) {
+        let (began, mut tokens, mut last) = (Instant::now(), capacity, Instant::now());
+        let (mut taken, mut throttled, mut count) = (0, 0, 0u64);
+        while began.elapsed() < Duration::from_secs(seconds) {
+            limiter.admit().await;
+            tokio::time::sleep(Duration::from_micros(500)).await;
+            tokens = (tokens + last.elapsed().as_secs_f64() * capacity).min(capacity);
+            last = Instant::now();
+            count += 1;
+            if hot.is_some_and(|every| count.is_multiple_of(every)) {
+                limiter.answered(Answer::Throttled);
+            } else if tokens >= 1.0 {
+                tokens -= 1.0;
+                taken += 1;
+                limiter.answered(Answer::Taken);
+            } else {
+                throttled += 1;
+                limiter.answered(Answer::Throttled);
+            }
+        }
+        (taken, throttled)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_table_gets_what_it_takes_and_little_more() {
+        let limiter = Limiter::new(None);
+        let (taken, throttled) = asked(&limiter, 100.0, 60, None).await;
+        assert!(taken > 60 * 75, "most of the capacity is used: {taken}");
+        assert!(throttled < 600, "and little is asked for in vain: {throttled}");
+        let rate = limiter.rate().unwrap();
+        assert!((50.0..150.0).contains(&rate), "{rate}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn more_capacity_is_found() {
+        let limiter = Limiter::new(None);
+        asked(&limiter, 50.0, 30, None).await;
+        let before = limiter.rate().unwrap();
+        asked(&limiter, 200.0, 60, None).await;
+        assert!(limiter.rate().unwrap() > before * 2.0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_hot_key_slows_nobody_else() {
+        let limiter = Limiter::new(None);
+        asked(&limiter, 1e9, 5, Some(50)).await;
+        assert_eq!(limiter.rate(), None);
+        for _ in 0..1000 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            limiter.answered(Answer::Hot);
+        }
+        assert_eq!(limiter.rate(), None, "the service says that it is a key");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_users_limit_holds() {
+        let limiter = Limiter::new(Some(100.0));
+        let (taken, _) = asked(&limiter, 1e9, 10, None).await;
+        assert!((900..=1001).contains(&taken), "{taken}");
+    }
+}
