@@ -7,7 +7,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use crate::exit::Failure;
 use crate::state::{BeginArgs, StateArgs};
 use crate::udf::UdfCommand;
-use crate::{bench, check, checkpoints, docs, explain, list, new, preview, produce, query, run, schema, test, udf};
+use crate::{bench, check, checkpoints, docs, explain, list, new, preview, produce, query, replay, run, schema, test, udf};
 
 /// A streaming engine: one YAML file is a pipeline, this binary checks, tests and runs it.
 #[derive(Debug, Parser)]
@@ -54,6 +54,8 @@ pub(crate) enum Command {
     Query(QueryArgs),
     /// Puts the records of a file into the stream that a source reads.
     Produce(ProduceArgs),
+    /// Puts dead letters to where they could not go; each is removed only after that is done.
+    Replay(ReplayArgs),
     /// Lists the checkpoints of a pipeline.
     Checkpoints(CheckpointsArgs),
     /// Runs a pipeline and measures it: rows a second and core, memory, latency.
@@ -80,6 +82,7 @@ impl Command {
             Self::Preview(args) => preview::execute(&args),
             Self::Query(args) => query::execute(&args),
             Self::Produce(args) => produce::execute(&args),
+            Self::Replay(args) => replay::execute(&args),
             Self::Checkpoints(args) => checkpoints::execute(&args),
             Self::Bench(args) => bench::execute(&args),
             Self::Udf(command) => udf::execute(&command),
@@ -263,6 +266,23 @@ pub(crate) struct ProduceArgs {
     /// in the order of the file, where many rows may be late.
     #[arg(long)]
     pub(crate) by_event_time: bool,
+/// Options of `replay`.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct ReplayArgs {
+    #[command(flatten)]
+    pub(crate) file: FileArgs,
+    /// The sink that refused rows were written to: `dead_letter`.
+    #[arg(value_name = "SINK")]
+    pub(crate) sink: String,
+    /// Only say what would be done: nothing is written, and nothing removed.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// How long a table that does not answer is tried before the rest is left.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+    pub(crate) give_up_after: std::time::Duration,
+    /// Print what became of the letters as one JSON document.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// How rows are shown.

@@ -32,6 +32,7 @@ mod produce;
 mod progress;
 mod query;
 mod registry;
+mod replay;
 mod rows;
 mod run;
 mod schema;

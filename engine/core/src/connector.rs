@@ -7,6 +7,7 @@ use arrow::array::RecordBatch;
 use async_trait::async_trait;
 
 use crate::checkpoint::CheckpointStore;
+use crate::dead_letter::DeadLetters;
 use crate::error::{Error, Result};
 use crate::format::RecordFormat;
 use crate::producer::Producer;
@@ -95,6 +96,18 @@ pub trait Connector: fmt::Debug + Send + Sync {
     async fn written(&self, options: &SinkOptions) -> Result<Vec<RecordBatch>> {
         let _ = options;
         Err(Error::config(format!("what `{}` has written cannot be queried", self.kind())))
+    }
+    /// The dead letters that the sink `options` has put into it, to be read and removed. Nothing is made: where there is no
+    /// queue yet, there are no letters.
+    ///
+    /// # Errors
+    /// `Config` where it keeps no dead letters; `Environment`.
+    async fn dead_letters(&self, options: &SinkOptions) -> Result<Box<dyn DeadLetters>> {
+        let _ = options;
+        Err(Error::config(format!(
+            "`{}` keeps no dead letters that can be read back: bind the sink to `embedded` or `sqs`",
+            self.kind()
+        )))
     }
     /// Opens it as a table's store; called once per process.
     ///

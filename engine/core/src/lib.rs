@@ -12,6 +12,7 @@ pub mod batch;
 pub mod checkpoint;
 pub mod clock;
 pub mod connector;
+pub mod dead_letter;
 pub mod error;
 pub mod format;
 pub mod key;

@@ -33,6 +33,7 @@ pub mod metrics;
 mod outbox;
 mod outlets;
 mod reader;
+pub mod replay;
 mod routing;
 pub mod run;
 mod sink_host;

@@ -242,6 +242,8 @@ impl SourceWorker {
             row: None,
             raw: None,
             version: None,
+            stamps: None,
+            attempts: None,
             source: Some(origin.source.clone()),
             split: Some(origin.split.clone()),
             position: found.map(|r| r.position.to_string()),

@@ -39,6 +39,7 @@ mod events;
 mod layout;
 mod merge;
 mod remember;
+mod replay;
 mod restore;
 mod spec;
 mod stamp;
