@@ -5,11 +5,15 @@
 
 pub(crate) mod access;
 pub(crate) mod answer;
+pub(crate) mod message;
+pub(crate) mod post;
 mod s3;
+pub mod sns;
+pub mod sqs;
 
 use millstream_core::connector::ConnectorKind;
 
 /// Every kind of connector of this crate, in the order in which `list` shows them.
 pub fn kinds() -> Vec<ConnectorKind> {
-    vec![s3::kind()]
+    vec![s3::kind(), sqs::kind(), sns::kind()]
 }
