@@ -5,6 +5,7 @@
 
 pub(crate) mod access;
 pub(crate) mod answer;
+pub mod cloudwatch;
 pub(crate) mod message;
 pub(crate) mod post;
 mod s3;
@@ -15,5 +16,5 @@ use millstream_core::connector::ConnectorKind;
 
 /// Every kind of connector of this crate, in the order in which `list` shows them.
 pub fn kinds() -> Vec<ConnectorKind> {
-    vec![s3::kind(), sqs::kind(), sns::kind()]
+    vec![s3::kind(), sqs::kind(), sns::kind(), cloudwatch::kind()]
 }

@@ -201,7 +201,8 @@ mod tests {
         attributes.number("attempts", Some(3));
         attributes.texts("rule", vec!["a".into(), "b".into()]);
         let all: Vec<_> = attributes.iter().map(|(name, value)| (name, value.typed())).collect();
-        let expected = [("port", "String", "failed"), ("attempts", "Number", "3"), ("rule", "String.Array", r#"["a","b"]"#)];
+        let expected =
+            [("port", "String", "failed"), ("attempts", "Number", "3"), ("rule", "String.Array", r#"["a","b"]"#)];
         assert_eq!(all, expected.map(|(name, of_type, text)| (name, (of_type, Cow::Borrowed(text)))));
     }
 }

@@ -102,8 +102,7 @@ pub(crate) async fn send_in_order(
                 None => later.push_back(message),
             }
         }
-        let groups: Vec<(usize, String)> =
-            round.iter().map(|m| (m.row, m.group.clone().unwrap_or_default())).collect();
+        let groups: Vec<(usize, String)> = round.iter().map(|m| (m.row, m.group.clone().unwrap_or_default())).collect();
         send_all(to, round, outcomes).await?;
         for (row, group) in groups {
             if let Some(Some(Outcome::Retry(why))) = outcomes.get(row) {
@@ -228,7 +227,14 @@ mod tests {
 
     fn message(row: usize, group: &str, body: &str) -> Outgoing {
         let group = Some(group.to_owned());
-        Outgoing { row, id: row.to_string(), group, subject: None, body: body.into(), attributes: Attributes::default() }
+        Outgoing {
+            row,
+            id: row.to_string(),
+            group,
+            subject: None,
+            body: body.into(),
+            attributes: Attributes::default(),
+        }
     }
 
     #[test]

@@ -19,6 +19,9 @@ pub(crate) struct Args {
     /// What to log to stderr: `warn`, `info`, `debug`, or filters such as `millstream_runtime=debug`.
     #[arg(long, global = true, value_name = "FILTER", env = "RUST_LOG", hide_env = true)]
     pub(crate) log: Option<String>,
+    /// How logs are written: lines for people to stderr, or one JSON object per line to stdout.
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
     /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -33,6 +36,15 @@ pub(crate) enum Color {
     Always,
     /// Never.
     Never,
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object per line, for collectors of logs.
+    Json,
 }
 
 /// The commands.

@@ -24,6 +24,7 @@ mod ledger;
 mod list;
 mod load;
 mod logging;
+mod metrics;
 mod new;
 mod number;
 mod panics;
@@ -56,6 +57,6 @@ fn main() -> std::process::ExitCode {
     terminal::colors(args.color);
     panics::install();
     millstream_udf::compile::announce(|what| terminal::note(&format!("{what}\n")));
-    logging::install(args.log.as_deref().unwrap_or(args.command.default_log()));
+    logging::install(args.log.as_deref().unwrap_or(args.command.default_log()), args.log_format);
     exit::code(args.command.execute())
 }

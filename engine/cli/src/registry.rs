@@ -6,6 +6,7 @@ use schemars::json_schema;
 /// All of them.
 pub(crate) fn registry() -> Registry {
     let mut kinds = millstream_local::kinds();
+    kinds.extend(millstream_aws::kinds());
     for (name, summary, roles) in ELSEWHERE {
         if kinds.iter().all(|k| k.name != *name) {
             kinds.push(elsewhere(name, summary, roles));
@@ -21,7 +22,7 @@ const ELSEWHERE: &[(&str, &str, &[Role])] = &[
     ("s3", "Amazon S3: objects by path template", &[Role::Source, Role::Sink, Role::Checkpoints]),
     ("sqs", "Amazon SQS: messages of a queue", &[Role::Source, Role::Sink]),
     ("sns", "Amazon SNS: messages to a topic", &[Role::Sink]),
-    ("cloudwatch", "Amazon CloudWatch: metrics and log events", &[Role::Sink]),
+    ("cloudwatch", "Amazon CloudWatch: the pipeline's metrics", &[Role::Metrics]),
 ];
 
 fn elsewhere(name: &'static str, summary: &'static str, roles: &'static [Role]) -> ConnectorKind {

@@ -10,6 +10,7 @@ use crate::checkpoint::CheckpointStore;
 use crate::dead_letter::DeadLetters;
 use crate::error::{Error, Result};
 use crate::format::RecordFormat;
+use crate::metrics::MetricStore;
 use crate::producer::Producer;
 use crate::schema::SourceSchema;
 use crate::sink::{Commitment, Sink, SinkOptions};
@@ -27,6 +28,8 @@ pub enum Role {
     Table,
     /// `checkpoint.store`.
     Checkpoints,
+    /// `metrics.write`.
+    Metrics,
 }
 
 /// What a pipeline file says about one source.
@@ -133,6 +136,14 @@ pub trait Connector: fmt::Debug + Send + Sync {
     async fn producer(&self, run: &str) -> Result<Box<dyn Producer>> {
         let _ = run;
         Err(Error::config(format!("nothing can be put into `{}`: it is not a stream that others write", self.kind())))
+    }
+    /// Opens it as the place where the metrics of a pipeline are kept, without I/O.
+    ///
+    /// # Errors
+    /// `Config` where it cannot be one.
+    async fn metrics(&self, pipeline: &str) -> Result<Box<dyn MetricStore>> {
+        let _ = pipeline;
+        Err(self.cannot("used for metrics", "metrics"))
     }
     /// What [`Role::Source`] and the like say when it cannot be one.
     fn cannot(&self, verb: &str, role: &str) -> Error {

@@ -17,6 +17,7 @@ pub mod error;
 pub mod format;
 pub mod key;
 pub mod ledger;
+pub mod metrics;
 pub mod operator;
 pub mod planted;
 pub mod producer;

@@ -27,6 +27,7 @@ mod coordinator;
 mod dataflow;
 mod delivery;
 mod envelope;
+pub mod figures;
 pub mod graph;
 mod host;
 pub mod metrics;

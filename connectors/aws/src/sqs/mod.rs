@@ -2,20 +2,24 @@
 
 mod client;
 mod config;
+mod known;
 mod letters;
 mod outgoing;
 mod payload;
 mod sink;
+mod source;
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use millstream_core::connector::{Connector, ConnectorKind, Role};
+use millstream_core::clock;
+use millstream_core::connector::{Connector, ConnectorKind, Role, SourceOptions};
 use millstream_core::dead_letter::DeadLetters;
 use millstream_core::format::{Compression, RecordFormat};
 use millstream_core::sink::{Commitment, Sink, SinkOptions, WriteMode, unsupported};
+use millstream_core::source::SplitSource;
 use millstream_core::{Error, Result};
 
 pub use config::{Oversize, SqsConfig};
@@ -26,6 +30,7 @@ use client::Queue;
 use letters::Letters;
 use payload::Payloads;
 use sink::SqsSink;
+use source::SqsSource;
 
 #[derive(Debug)]
 struct Sqs {
@@ -58,6 +63,12 @@ impl Connector for Sqs {
     }
     fn problems(&self) -> Vec<String> {
         self.config.problems()
+    }
+    async fn source(&self, _options: &SourceOptions) -> Result<Box<dyn SplitSource>> {
+        // Finds out now whether the queue is there and credentials are.
+        self.queue.open().await?;
+        let (queue, payloads) = (self.queue.clone(), self.payloads.clone());
+        Ok(Box::new(SqsSource::new(queue, payloads, self.config.clone(), clock::system())))
     }
     fn sink_problem(&self, options: &SinkOptions) -> Option<(&'static str, String)> {
         let given = [

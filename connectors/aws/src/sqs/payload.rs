@@ -70,7 +70,8 @@ impl Payloads {
         let made = self.client.get_or_try_init(|| async {
             let config = self.access.config().await?;
             // Local servers have no names of buckets in their addresses.
-            let local = config.endpoint_url().is_some() || ENDPOINTS.iter().any(|name| std::env::var_os(name).is_some());
+            let local =
+                config.endpoint_url().is_some() || ENDPOINTS.iter().any(|name| std::env::var_os(name).is_some());
             let config = aws_sdk_s3::config::Builder::from(config).force_path_style(local).build();
             Ok::<_, Error>(Client::from_conf(config))
         });
@@ -109,9 +110,11 @@ impl Payloads {
             Err(e) if e.as_service_error().is_some_and(|e| e.is_no_such_key()) => return Ok(None),
             Err(e) => return Err(call.error(e)),
         };
-        let bytes = found.body.collect().await.map_err(|e| {
-            Error::new(ErrorKind::Unavailable, format!("GetObject on {on} broke off")).caused_by(e)
-        })?;
+        let bytes = found
+            .body
+            .collect()
+            .await
+            .map_err(|e| Error::new(ErrorKind::Unavailable, format!("GetObject on {on} broke off")).caused_by(e))?;
         let text = String::from_utf8(bytes.to_vec());
         text.map(Some).map_err(|e| Error::environment(format!("{on} is no text")).caused_by(e))
     }

@@ -90,7 +90,9 @@ impl SqsSink {
                 outgoing::pointing(&mut message, pointer.body());
                 Ok(match message.bytes() {
                     small if small <= LIMIT => Ok(message),
-                    large => Err(Outcome::Refused(format!("the attributes alone have {large} bytes, and SQS takes {LIMIT}"))),
+                    large => {
+                        Err(Outcome::Refused(format!("the attributes alone have {large} bytes, and SQS takes {LIMIT}")))
+                    }
                 })
             }
             Err(e) if may_pass(&e) => Ok(Err(Outcome::Retry(e.to_string()))),

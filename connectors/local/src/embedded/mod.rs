@@ -95,7 +95,9 @@ impl Connector for Embedded {
     async fn dead_letters(&self, options: &SinkOptions) -> Result<Box<dyn DeadLetters>> {
         let path = &self.config.path;
         if !Path::new(path).exists() {
-            return Err(Error::environment(format!("there is no database `{path}` yet: no letters were ever put into it")));
+            return Err(Error::environment(format!(
+                "there is no database `{path}` yet: no letters were ever put into it"
+            )));
         }
         Ok(Box::new(Queue::open(self.database().await?, options)?))
     }

@@ -67,8 +67,7 @@ fn letters(connection: &Connection, table: &str, after: i64) -> rusqlite::Result
 fn letter(row: &Row<'_>) -> rusqlite::Result<(i64, DeadLetter)> {
     let number: i64 = row.get(0)?;
     let text = |column| row.get::<_, Option<String>>(column);
-    let reasons: Vec<Stored> =
-        text(4)?.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
+    let reasons: Vec<Stored> = text(4)?.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
     let letter = DeadLetter {
         id: number.to_string(),
         pipeline: text(1)?.unwrap_or_default(),

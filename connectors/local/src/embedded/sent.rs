@@ -51,7 +51,8 @@ impl Sent {
              AND checkpoint = ?5 AND sequence = ?6",
         )?;
         let values = params![self.pipeline, self.sink, id.run, instance, checkpoint, integer(id.sequence)];
-        let found = mark.query_row(values, |row| Ok((row.get::<_, Option<String>>(0)?, row.get::<_, Option<String>>(1)?)));
+        let found =
+            mark.query_row(values, |row| Ok((row.get::<_, Option<String>>(0)?, row.get::<_, Option<String>>(1)?)));
         if let Some((refused, rows)) = found.optional()? {
             let all = || vec![(0, u32::MAX)];
             return Ok(Answers {

@@ -19,6 +19,7 @@ use millstream_core::checkpoint::CheckpointStore;
 use millstream_core::connector::{Connector, SourceOptions};
 use millstream_core::dead_letter::DeadLetters;
 use millstream_core::format::RecordFormat;
+use millstream_core::metrics::MetricStore;
 use millstream_core::sink::{BatchId, Commitment, Sink, SinkOptions};
 use millstream_core::source::SplitSource;
 use millstream_core::table::{TableSchema, TableStore};
@@ -151,6 +152,9 @@ impl Connector for FaultyConnector {
     }
     async fn table(&self, schema: &TableSchema) -> Result<Arc<dyn TableStore>> {
         Ok(Arc::new(FaultyTable::new(self.inner.table(schema).await?, self.faults.clone())))
+    }
+    async fn metrics(&self, pipeline: &str) -> Result<Box<dyn MetricStore>> {
+        self.inner.metrics(pipeline).await
     }
     async fn checkpoints(&self, pipeline: &str) -> Result<Arc<dyn CheckpointStore>> {
         let inner = self.inner.checkpoints(pipeline).await?;
