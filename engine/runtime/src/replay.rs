@@ -98,6 +98,18 @@ struct TableLetter {
     version: u64,
 }
 
+/// A letter that is no row of a table of the pipeline, and why.
+struct NoRow {
+    letter: DeadLetter,
+    why: String,
+}
+
+impl NoRow {
+    fn of(letter: DeadLetter, why: impl Into<String>) -> Box<Self> {
+        Box::new(Self { letter, why: why.into() })
+    }
+}
+
 /// Replays the dead letters that the sink with this id has put into its queue.
 ///
 /// # Errors
@@ -121,7 +133,7 @@ pub async fn replay(graph: &Graph, sink: &str, options: &ReplayOptions) -> Resul
         for letter in letters {
             match tables.row(letter) {
                 Ok(found) => by_table.entry(found.letter.component.clone()).or_default().push(found),
-                Err((letter, why)) => replayed.leave(&letter, why, false),
+                Err(no) => replayed.leave(&no.letter, no.why, false),
             }
         }
         for (table, letters) in by_table {
@@ -165,22 +177,22 @@ impl<'a> Tables<'a> {
     }
 
     /// The letter as a row of its table; with the reason where it is none.
-    fn row(&self, letter: DeadLetter) -> Result<TableLetter, (DeadLetter, String)> {
+    fn row(&self, letter: DeadLetter) -> Result<TableLetter, Box<NoRow>> {
         if !letter.pipeline.is_empty() && letter.pipeline != self.graph.name {
             let why = format!("it is of the pipeline `{}`", letter.pipeline);
-            return Err((letter, why));
+            return Err(NoRow::of(letter, why));
         }
         let (Some(version), Some(text)) = (letter.version, &letter.row) else {
             let why = "it is no row of a table: put its record into a source again once its cause is mended";
-            return Err((letter, why.to_owned()));
+            return Err(NoRow::of(letter, why));
         };
         let Some(upsert) = self.upsert(&letter.component) else {
             let why = format!("the pipeline has no table `{}`", letter.component);
-            return Err((letter, why));
+            return Err(NoRow::of(letter, why));
         };
         match row_of(text, upsert) {
             Ok(row) => Ok(TableLetter { letter, row, version }),
-            Err(e) => Err((letter, format!("its row does not fit the table as it is now: {e}"))),
+            Err(e) => Err(NoRow::of(letter, format!("its row does not fit the table as it is now: {e}"))),
         }
     }
 
