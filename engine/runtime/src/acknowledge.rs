@@ -256,7 +256,8 @@ mod tests {
     use super::*;
 
     fn records(ids: &[u64]) -> RawRecords {
-        let record = |id: &u64| RawRecord { start: 0, len: 0, position: Position::Offset(*id), arrived_at: EventTime(7) };
+        let record =
+            |id: &u64| RawRecord { start: 0, len: 0, position: Position::Offset(*id), arrived_at: EventTime(7) };
         RawRecords { buffer: Bytes::new(), records: ids.iter().map(record).collect(), header: None }
     }
 

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_core::error::{Error, ErrorKind};
-use millstream_core::source::{Position, RawRecords, Read, Split, SplitSource};
+use millstream_core::source::{Applied, Position, RawRecords, Read, Split, SplitSource};
 use timely::scheduling::SyncActivator;
 use tokio::sync::{Semaphore, mpsc};
+
+use crate::acknowledge::{self, Acknowledged, ToReader};
 
 /// How many splits of a bounded source one worker reads at a time: enough to hide the disk, few enough to bound
 /// buffers.
@@ -41,6 +43,13 @@ impl ReaderSender {
     }
 }
 
+/// What a reader of a source that acknowledges needs beside: what was applied before, and how it is told of checkpoints.
+pub(crate) struct Acknowledging {
+    pub(crate) applied: Vec<Applied>,
+    pub(crate) from_host: mpsc::UnboundedReceiver<ToReader>,
+    pub(crate) to_host: mpsc::UnboundedSender<Acknowledged>,
+}
+
 /// Reads a split from `after` on to its end, or until the operator is gone.
 pub(crate) async fn read(
     source: Arc<dyn SplitSource>,
@@ -49,6 +58,7 @@ pub(crate) async fn read(
     number: usize,
     permits: Option<Arc<Semaphore>>,
     to: ReaderSender,
+    acknowledging: Option<Acknowledging>,
 ) {
     let _permit = match &permits {
         Some(p) => p.acquire().await.ok(),
@@ -65,6 +75,17 @@ pub(crate) async fn read(
             }
         }
     };
+    if let Some(Acknowledging { applied, from_host, to_host }) = acknowledging {
+        reader.applied(&applied);
+        let failed = async |e: Error| match e.kind() {
+            ErrorKind::Unavailable | ErrorKind::Indeterminate => {
+                pause.wait(&split, &e).await;
+                None
+            }
+            _ => Some(e),
+        };
+        return acknowledge::read(reader, number, from_host, to, to_host, failed).await;
+    }
     loop {
         let message = match reader.next().await {
             Ok(Read::Records { records, upto, behind }) => {

@@ -116,7 +116,7 @@ pub(crate) fn kind() -> ConnectorKind {
     ConnectorKind {
         name: "sqs",
         summary: "Amazon SQS: messages of a queue",
-        roles: &[Role::Sink],
+        roles: &[Role::Source, Role::Sink],
         built_in: true,
         options: || schemars::schema_for!(SqsConfig),
         parse: |options| Ok(Arc::new(Sqs::new(serde_json::from_value(options).map_err(|e| e.to_string())?))),
