@@ -8,12 +8,13 @@
 
 use std::collections::HashMap;
 
-use millstream_core::error::{Error, Result};
-use millstream_core::source::{Applied, Position, RawRecords, Read, SplitReader};
+use millstream_core::error::Result;
+use millstream_core::source::{Applied, Position, RawRecords, Read, Split, SplitReader};
 use millstream_core::time::EventTime;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::reader::{FromReader, ReaderSender};
+use crate::delivery::passing;
+use crate::reader::{FromReader, Pause, ReaderSender};
 
 /// What a source operator tells a reader.
 #[derive(Debug)]
@@ -108,7 +109,9 @@ impl Acknowledgements {
     pub(crate) fn answers(&mut self) -> Result<Option<u64>> {
         while let Ok(Acknowledged { split, gone }) = self.from_readers.try_recv() {
             if let Some(split) = self.splits.get_mut(&split) {
-                gone?.iter().for_each(|position| drop(split.applied.remove(position)));
+                for position in gone? {
+                    split.applied.remove(&position);
+                }
             }
             if let Some((_, asked)) = &mut self.finalising {
                 *asked = asked.saturating_sub(1);
@@ -131,7 +134,8 @@ pub(crate) async fn read(
     mut from_host: UnboundedReceiver<ToReader>,
     to: ReaderSender,
     to_host: UnboundedSender<Acknowledged>,
-    mut failed: impl AsyncFnMut(Error) -> Option<Error>,
+    mut pause: Pause,
+    named: Split,
 ) {
     let mut reads = true;
     loop {
@@ -152,10 +156,11 @@ pub(crate) async fn read(
                         reads = false;
                         FromReader::Finished(split)
                     }
-                    Err(e) => match failed(e).await {
-                        Some(e) => FromReader::Failed(e),
-                        None => continue,
-                    },
+                    Err(e) if passing(&e) => {
+                        pause.wait(&named, &e).await;
+                        continue;
+                    }
+                    Err(e) => FromReader::Failed(e),
                 };
                 match give(message, &to, &mut from_host, reader.as_mut(), split, &to_host).await {
                     Given::Taken => continue,

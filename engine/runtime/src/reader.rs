@@ -77,14 +77,7 @@ pub(crate) async fn read(
     };
     if let Some(Acknowledging { applied, from_host, to_host }) = acknowledging {
         reader.applied(&applied);
-        let failed = async |e: Error| match e.kind() {
-            ErrorKind::Unavailable | ErrorKind::Indeterminate => {
-                pause.wait(&split, &e).await;
-                None
-            }
-            _ => Some(e),
-        };
-        return acknowledge::read(reader, number, from_host, to, to_host, failed).await;
+        return acknowledge::read(reader, number, from_host, to, to_host, pause, split).await;
     }
     loop {
         let message = match reader.next().await {
@@ -113,7 +106,7 @@ pub(crate) async fn read(
 }
 
 /// Doubling pauses between attempts to read.
-struct Pause(Duration);
+pub(crate) struct Pause(Duration);
 
 impl Default for Pause {
     fn default() -> Self {
@@ -122,7 +115,7 @@ impl Default for Pause {
 }
 
 impl Pause {
-    async fn wait(&mut self, split: &Split, why: &Error) {
+    pub(crate) async fn wait(&mut self, split: &Split, why: &Error) {
         tracing::warn!(split = %split.id, "cannot be read now and is tried again: {why}");
         tokio::time::sleep(self.0).await;
         self.0 = (self.0 * 2).min(Duration::from_secs(30));

@@ -120,10 +120,9 @@ pub async fn replay(graph: &Graph, sink: &str, options: &ReplayOptions) -> Resul
         let SinkNode { connector, options, .. } = sink_of(graph, sink)?;
         connector.dead_letters(options).await?
     };
-    let mut tables = Tables { graph, stores: HashMap::new(), options };
+    let mut tables = Tables { graph, stores: HashMap::new(), down: HashMap::new(), options };
     let mut replayed = Replayed::default();
-    let mut down = None;
-    while down.is_none() {
+    loop {
         let letters = queue.next().await?;
         if letters.is_empty() {
             break;
@@ -137,7 +136,7 @@ pub async fn replay(graph: &Graph, sink: &str, options: &ReplayOptions) -> Resul
             }
         }
         for (table, letters) in by_table {
-            let done = tables.put(&table, letters, &mut replayed, &mut down).await?;
+            let done = tables.put(&table, letters, &mut replayed).await?;
             if !options.dry_run && !done.is_empty() {
                 queue.remove(&done).await?;
             }
@@ -165,6 +164,8 @@ fn sink_of<'g>(graph: &'g Graph, id: &str) -> Result<&'g SinkNode> {
 struct Tables<'a> {
     graph: &'a Graph,
     stores: HashMap<String, Arc<dyn TableStore>>,
+    /// Tables that do not answer, and what was said last: their other letters are left.
+    down: HashMap<String, String>,
     options: &'a ReplayOptions,
 }
 
@@ -206,18 +207,12 @@ impl<'a> Tables<'a> {
     }
 
     /// Puts letters of one table; gives the ids of those that are in it now.
-    async fn put(
-        &mut self,
-        table: &str,
-        letters: Vec<TableLetter>,
-        replayed: &mut Replayed,
-        down: &mut Option<String>,
-    ) -> Result<Vec<String>> {
+    async fn put(&mut self, table: &str, letters: Vec<TableLetter>, replayed: &mut Replayed) -> Result<Vec<String>> {
         let Some(upsert) = self.upsert(table) else { return Ok(Vec::new()) };
         let store = self.store(upsert).await?;
         let mut done = Vec::new();
         for letters in one_per_key(letters, upsert)? {
-            if let Some(why) = down {
+            if let Some(why) = self.down.get(table) {
                 letters.iter().for_each(|(_, l)| replayed.leave(&l.letter, why.clone(), true));
                 continue;
             }
@@ -234,7 +229,7 @@ impl<'a> Tables<'a> {
                     }
                     Fate::Down(why) => {
                         replayed.leave(&letter, why.clone(), true);
-                        *down = Some(why);
+                        self.down.insert(table.to_owned(), why);
                         continue;
                     }
                 }
