@@ -11,8 +11,8 @@ use crate::file::scalar::DurationText;
 use crate::file::{self, Entries};
 use crate::findings::Findings;
 use crate::model::{
-    Binding, Checkpoint, Digest, Emit, EventTimeSpec, Metrics, OrderedMap, Oversize, Pipeline, Profile, RouteElse, Rule,
-    SetSpec, SinkSpec, Source, Step, Table, Test, Transform, TransformKind, UdfFrom, UdfSpec,
+    Binding, Checkpoint, Digest, Emit, EventTimeSpec, Metrics, OrderedMap, Oversize, Pipeline, Profile, RouteElse,
+    Rule, SetSpec, SinkSpec, Source, Step, Table, Test, Transform, TransformKind, UdfFrom, UdfSpec,
 };
 use crate::path;
 use crate::span::Span;
