@@ -248,14 +248,14 @@ mod tests {
 
     /// Takes messages; each body says how often it fails first.
     #[derive(Default)]
-    struct Box {
+    struct Letterbox {
         taken: Mutex<Vec<String>>,
         fails: HashSet<String>,
         poison: Option<String>,
     }
 
     #[async_trait]
-    impl Post for Box {
+    impl Post for Letterbox {
         fn limit(&self) -> usize {
             1000
         }
@@ -276,7 +276,7 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_overtakes_a_message_of_its_group_that_failed() {
-        let to = Box { fails: HashSet::from(["a2".to_owned()]), ..Box::default() };
+        let to = Letterbox { fails: HashSet::from(["a2".to_owned()]), ..Letterbox::default() };
         let bodies = [("a", "a1"), ("b", "b1"), ("a", "a2"), ("b", "b2"), ("a", "a3"), ("c", "c1")];
         let messages = bodies.iter().enumerate().map(|(row, (group, body))| message(row, group, body)).collect();
         let mut outcomes = vec![None; 6];
@@ -288,7 +288,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_message_that_the_service_refuses_stands_alone() {
-        let to = Box { poison: Some("m7".into()), ..Box::default() };
+        let to = Letterbox { poison: Some("m7".into()), ..Letterbox::default() };
         let messages = (0..20).map(|row| message(row, "g", &format!("m{row}"))).collect();
         let mut outcomes = vec![None; 20];
         send_all(&to, messages, &mut outcomes).await.unwrap();
