@@ -258,6 +258,9 @@ impl SourceHost {
                     if let Some(s) = self.worker.splits.get_mut(&split) {
                         s.silent_since.get_or_insert(now);
                     }
+                    if let Some(m) = self.tally.shared() {
+                        m.set_behind(0);
+                    }
                 }
                 FromReader::Finished(split) => {
                     if let Some(s) = self.worker.splits.get_mut(&split) {

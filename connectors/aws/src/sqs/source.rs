@@ -264,7 +264,8 @@ impl SplitReader for Reader {
         }
         let records = records(fetched);
         let upto = records.records.last().map_or(Position::Offset(0), |last| last.position.clone());
-        Ok(Read::Records { records, upto, behind: None })
+        // How far is not known; that it is, until the queue was found empty.
+        Ok(Read::Records { records, upto, behind: Some(Duration::from_millis(1)) })
     }
 
     fn applied(&mut self, records: &[Applied]) {
