@@ -7,7 +7,9 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use crate::exit::Failure;
 use crate::state::{BeginArgs, StateArgs};
 use crate::udf::UdfCommand;
-use crate::{bench, check, checkpoints, docs, explain, list, new, preview, produce, query, replay, run, schema, test, udf};
+use crate::{
+    bench, check, checkpoints, docs, explain, list, new, preview, produce, query, replay, run, schema, test, udf,
+};
 
 /// A streaming engine: one YAML file is a pipeline, this binary checks, tests and runs it.
 #[derive(Debug, Parser)]
@@ -278,6 +280,8 @@ pub(crate) struct ProduceArgs {
     /// in the order of the file, where many rows may be late.
     #[arg(long)]
     pub(crate) by_event_time: bool,
+}
+
 /// Options of `replay`.
 #[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct ReplayArgs {

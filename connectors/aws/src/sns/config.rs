@@ -12,7 +12,7 @@ use serde::Deserialize;
 #[serde(deny_unknown_fields)]
 pub struct SnsConfig {
     /// The topic's ARN: `arn:aws:sns:eu-west-1:123456789012:alerts`. A FIFO topic's ends in `.fifo`.
-    pub topic: String,
+    pub topic_arn: String,
     /// The AWS region. Default: that of the ARN.
     pub region: Option<String>,
     /// The service's address, for local servers and private endpoints. Default: AWS_ENDPOINT_URL_SNS, AWS_ENDPOINT_URL, or
@@ -28,21 +28,23 @@ pub struct SnsConfig {
 impl SnsConfig {
     /// Whether the topic keeps the order of groups and knows deduplication ids; SNS says it by the name.
     pub(crate) fn is_fifo(&self) -> bool {
-        self.topic.ends_with(".fifo")
+        self.topic_arn.ends_with(".fifo")
     }
     /// The region of the topic's ARN.
     pub(crate) fn region_of_topic(&self) -> Option<&str> {
-        self.topic.split(':').nth(3).filter(|region| !region.is_empty())
+        self.topic_arn.split(':').nth(3).filter(|region| !region.is_empty())
     }
     /// The topic's name.
     pub(crate) fn name(&self) -> &str {
-        self.topic.rsplit(':').next().unwrap_or(&self.topic)
+        self.topic_arn.rsplit(':').next().unwrap_or(&self.topic_arn)
     }
     /// What is wrong with the options, for people.
     pub(crate) fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
-        if self.topic.split(':').count() != 6 || !self.topic.starts_with("arn:") {
-            let topic = &self.topic;
+        // A variable that is not set stays as it was written.
+        let known = !self.topic_arn.contains("${");
+        if known && (self.topic_arn.split(':').count() != 6 || !self.topic_arn.starts_with("arn:")) {
+            let topic = &self.topic_arn;
             problems.push(format!(
                 "`{topic}` is no ARN of a topic: write arn:aws:sns:REGION:ACCOUNT:NAME, as the console shows it"
             ));

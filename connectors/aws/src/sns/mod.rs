@@ -33,7 +33,7 @@ impl Sns {
     fn new(config: SnsConfig) -> Self {
         let region = config.region.as_deref().or(config.region_of_topic());
         let access = Arc::new(Access::new(region, config.endpoint.as_deref(), config.role_arn.as_deref()));
-        Self { topic: Topic::new(access, &config.topic, config.name()), config, sent: Mutex::default() }
+        Self { topic: Topic::new(access, &config.topic_arn, config.name()), config, sent: Mutex::default() }
     }
 }
 

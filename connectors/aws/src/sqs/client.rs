@@ -41,7 +41,7 @@ fn built<T>(built: Result<T, BuildError>) -> Result<T> {
 
 impl Queue {
     pub(crate) fn new(access: Arc<Access>, config: &SqsConfig) -> Self {
-        let named = config.queue.trim().to_owned();
+        let named = config.queue_url.trim().to_owned();
         let shown = format!("queue {}", named.rsplit('/').next().unwrap_or(&named));
         Self { access, named, shown, client: Arc::default() }
     }

@@ -15,8 +15,8 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SqsConfig {
-    /// The queue's name, or its URL. A FIFO queue's ends in `.fifo`.
-    pub queue: String,
+    /// The queue's URL, or its name alone. A FIFO queue's ends in `.fifo`.
+    pub queue_url: String,
     /// The AWS region. Default: AWS_REGION, or that of the profile in ~/.aws/config.
     pub region: Option<String>,
     /// The service's address, for local servers and private endpoints. Default: AWS_ENDPOINT_URL_SQS, AWS_ENDPOINT_URL, or
@@ -65,7 +65,7 @@ const LONGEST: Duration = Duration::from_secs(12 * 3600);
 impl SqsConfig {
     /// Whether the queue keeps the order of groups and knows deduplication ids; SQS says it by the name.
     pub(crate) fn is_fifo(&self) -> bool {
-        self.queue.ends_with(".fifo")
+        self.queue_url.ends_with(".fifo")
     }
     pub(crate) fn visibility(&self) -> Duration {
         self.visibility.map_or(Duration::from_secs(120), |p| p.0)
@@ -79,8 +79,8 @@ impl SqsConfig {
     /// What is wrong with the options, for people.
     pub(crate) fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
-        if self.queue.trim().is_empty() {
-            problems.push("`queue` is empty: give the queue's name or its URL".to_owned());
+        if self.queue_url.trim().is_empty() {
+            problems.push("`queue_url` is empty: give the queue's URL or its name".to_owned());
         }
         let visibility = self.visibility();
         if visibility < Duration::from_secs(2) || visibility > LONGEST {

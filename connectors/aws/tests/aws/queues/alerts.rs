@@ -87,7 +87,7 @@ async fn alerts_have_the_message_of_the_file_and_attributes_to_filter_by() {
     let (mut options, batch) = refused(&[&["fare_positive"], &["zone_known"], &["fare_positive", "zone_known"]]);
     options.subject = Some("{component} of {pipeline}".into());
     options.message = Some("{port} by {sink}: {row}".into());
-    let sns = connector("sns", services::sns(), json!({ "topic": topic.arn }));
+    let sns = connector("sns", services::sns(), json!({ "topic_arn": topic.arn }));
     let mut sink = sns.sink(&options).await.unwrap();
     insist(sink.as_mut(), &id(1, 0), &batch).await;
     let messages = all.drain().await;
@@ -110,7 +110,7 @@ async fn alerts_that_fail_in_a_call_that_succeeds_are_sent_again_alone() {
     proxy.rule(Rule::on("PublishBatch", Fault::Partial { share: 0.4 }));
     proxy.rule(Rule::on("Publish", Fault::Throttle).times(2));
     let (options, batch) = rows(40);
-    let mut sink = connector("sns", proxy.url(), json!({ "topic": topic.arn })).sink(&options).await.unwrap();
+    let mut sink = connector("sns", proxy.url(), json!({ "topic_arn": topic.arn })).sink(&options).await.unwrap();
     assert!(insist(sink.as_mut(), &id(1, 0), &batch).await > 1);
     let ids: Vec<String> = queue.drain().await.iter().map(|m| attributes(m)["id"].clone()).collect();
     assert_eq!(ids.len(), 40);
@@ -124,7 +124,7 @@ async fn a_fifo_topic_keeps_order_and_drops_what_is_sent_twice() {
     let proxy = Proxy::start(services::sns(), 2);
     proxy.rule(Rule::on("Publish", Fault::Lose).times(2));
     let (options, batch) = rows(12);
-    let mut sink = connector("sns", proxy.url(), json!({ "topic": topic.arn })).sink(&options).await.unwrap();
+    let mut sink = connector("sns", proxy.url(), json!({ "topic_arn": topic.arn })).sink(&options).await.unwrap();
     insist(sink.as_mut(), &id(1, 0), &batch).await;
     let ids: Vec<String> = queue.drain().await.iter().map(|m| attributes(m)["id"].clone()).collect();
     assert_eq!(ids, (0..12).map(|row| id(1, 0).row(row)).collect::<Vec<_>>());
@@ -154,7 +154,7 @@ async fn a_flood_of_text_is_cut_to_what_a_message_holds() {
         arrow::compute::concat_batches(&batch.rows.schema(), [&batch.rows, &refusal::batch(&[long]).unwrap().rows])
             .unwrap(),
     );
-    let mut sink = connector("sns", services::sns(), json!({ "topic": topic.arn })).sink(&options).await.unwrap();
+    let mut sink = connector("sns", services::sns(), json!({ "topic_arn": topic.arn })).sink(&options).await.unwrap();
     insist(sink.as_mut(), &id(1, 0), &batch).await;
     let messages = queue.drain().await;
     let cut: Vec<_> = messages.iter().filter(|m| attributes(m).contains_key("cut_from_bytes")).collect();
@@ -164,12 +164,13 @@ async fn a_flood_of_text_is_cut_to_what_a_message_holds() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_with_a_topic_is_told() {
-    let problem = |topic: &str| connector("sns", "http://127.0.0.1:1", json!({ "topic": topic })).problems().join("; ");
+    let problem =
+        |topic: &str| connector("sns", "http://127.0.0.1:1", json!({ "topic_arn": topic })).problems().join("; ");
     assert!(problem("alerts").contains("no ARN"));
     assert!(problem("arn:aws:sns:eu-west-1:123456789012:alerts").is_empty());
     let absent = "arn:aws:sns:us-east-1:000000000000:not-there";
     let (options, batch) = rows(1);
-    let sns = connector("sns", services::sns(), json!({ "topic": absent }));
+    let sns = connector("sns", services::sns(), json!({ "topic_arn": absent }));
     let mut sink = sns.sink(&options).await.unwrap();
     let error = sink.send(&id(1, 0), &[0], &batch).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Environment, "{error}");

@@ -70,7 +70,7 @@ async fn all(letters: &mut dyn DeadLetters) -> Vec<millstream_core::dead_letter:
 #[tokio::test(flavor = "multi_thread")]
 async fn a_letter_says_all_that_is_known_of_its_row() {
     let queue = Fresh::standard("dead").await;
-    let sqs = connector("sqs", services::sqs(), json!({ "queue": queue.name }));
+    let sqs = connector("sqs", services::sqs(), json!({ "queue_url": queue.name }));
     insist(sqs.sink(&options()).await.unwrap().as_mut(), &id(1, 0), &refusals()).await;
     let mut messages = queue.drain().await;
     messages.sort_by_key(|m| attributes(m)["component"].clone());
@@ -92,7 +92,7 @@ async fn a_letter_says_all_that_is_known_of_its_row() {
 #[tokio::test(flavor = "multi_thread")]
 async fn letters_are_read_once_and_stay_until_they_are_removed() {
     let queue = Fresh::standard("dead").await;
-    let sqs = connector("sqs", services::sqs(), json!({ "queue": queue.name }));
+    let sqs = connector("sqs", services::sqs(), json!({ "queue_url": queue.name }));
     let mut sink = sqs.sink(&options()).await.unwrap();
     for sequence in 0..7 {
         insist(sink.as_mut(), &id(1, sequence), &refusals()).await;
@@ -115,7 +115,7 @@ async fn letters_are_read_once_and_stay_until_they_are_removed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn removing_goes_on_where_some_fail() {
     let queue = Fresh::standard("dead").await;
-    let sqs = connector("sqs", services::sqs(), json!({ "queue": queue.name }));
+    let sqs = connector("sqs", services::sqs(), json!({ "queue_url": queue.name }));
     let mut sink = sqs.sink(&options()).await.unwrap();
     for sequence in 0..10 {
         insist(sink.as_mut(), &id(1, sequence), &refusals()).await;
@@ -124,7 +124,7 @@ async fn removing_goes_on_where_some_fail() {
     proxy.rule(Rule::on("DeleteMessageBatch", Fault::Throttle).times(1));
     proxy.rule(Rule::on("DeleteMessageBatch", Fault::Partial { share: 0.4 }).times(4));
     proxy.rule(Rule::on("ReceiveMessage", Fault::Gateway(502)).times(1));
-    let spoiled = connector("sqs", proxy.url(), json!({ "queue": queue.name }));
+    let spoiled = connector("sqs", proxy.url(), json!({ "queue_url": queue.name }));
     let mut letters = spoiled.dead_letters(&options()).await.unwrap();
     let found = all(letters.as_mut()).await;
     assert_eq!(found.len(), 20);
@@ -134,7 +134,7 @@ async fn removing_goes_on_where_some_fail() {
 
 #[tokio::test]
 async fn only_sinks_of_refused_rows_have_letters() {
-    let sqs = connector("sqs", "http://127.0.0.1:1", json!({ "queue": "q" }));
+    let sqs = connector("sqs", "http://127.0.0.1:1", json!({ "queue_url": "q" }));
     let (options, _) = super::rows(1);
     let error = sqs.dead_letters(&options).await.err().unwrap();
     assert!(error.to_string().contains("gets no refused rows"), "{error}");

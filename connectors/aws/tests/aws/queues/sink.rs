@@ -40,8 +40,8 @@ impl Queues {
     }
     fn options(&self, name: &str) -> Value {
         match self.fifo {
-            true => json!({ "queue": name, "group": "{id}" }),
-            false => json!({ "queue": name }),
+            true => json!({ "queue_url": name, "group": "{id}" }),
+            false => json!({ "queue_url": name }),
         }
     }
 }
@@ -92,7 +92,7 @@ async fn messages_that_fail_in_a_call_that_succeeds_are_sent_again_alone() {
     let proxy = Proxy::start(services::sqs(), 7);
     proxy.rule(Rule::on("SendMessageBatch", Fault::Partial { share: 0.4 }));
     let (options, batch) = rows(100);
-    let connector = connector("sqs", proxy.url(), json!({ "queue": queue.name }));
+    let connector = connector("sqs", proxy.url(), json!({ "queue_url": queue.name }));
     let mut sink = connector.sink(&options).await.unwrap();
     assert!(insist(sink.as_mut(), &id(1, 0), &batch).await > 1);
     let messages = queue.drain().await;
@@ -111,7 +111,7 @@ async fn throttles_and_outages_cost_time_and_no_message() {
     proxy.rule(Rule::on("SendMessageBatch", Fault::Gateway(503)).share(0.2));
     proxy.rule(Rule::on("SendMessageBatch", Fault::Drop).share(0.2));
     let (options, batch) = rows(200);
-    let mut sink = connector("sqs", proxy.url(), json!({ "queue": queue.name })).sink(&options).await.unwrap();
+    let mut sink = connector("sqs", proxy.url(), json!({ "queue_url": queue.name })).sink(&options).await.unwrap();
     insist(sink.as_mut(), &id(1, 0), &batch).await;
     assert!(proxy.faults(Kind::Throttle) > 0 && proxy.faults(Kind::Drop) > 0);
     assert_eq!(queue.drain().await.len(), 200);
@@ -124,7 +124,8 @@ async fn a_lost_answer_doubles_messages_of_standard_queues_under_one_id_and_none
         let proxy = Proxy::start(services::sqs(), 1);
         proxy.rule(Rule::on("SendMessageBatch", Fault::Lose).times(1));
         let (options, batch) = rows(10);
-        let more = if fifo { json!({ "queue": queue.name, "group": "{id}" }) } else { json!({ "queue": queue.name }) };
+        let more =
+            if fifo { json!({ "queue_url": queue.name, "group": "{id}" }) } else { json!({ "queue_url": queue.name }) };
         let mut sink = connector("sqs", proxy.url(), more).sink(&options).await.unwrap();
         insist(sink.as_mut(), &id(1, 0), &batch).await;
         let mut times: BTreeMap<String, usize> = BTreeMap::new();
@@ -143,7 +144,7 @@ async fn messages_of_a_group_stay_in_order_whatever_fails() {
     proxy.rule(Rule::on("SendMessageBatch", Fault::Partial { share: 0.3 }));
     let (options, batch) = rows(60);
     // `bool` has three values with null: three groups.
-    let more = json!({ "queue": queue.name, "group": "g-{bool}" });
+    let more = json!({ "queue_url": queue.name, "group": "g-{bool}" });
     let mut sink = connector("sqs", proxy.url(), more).sink(&options).await.unwrap();
     assert!(insist(sink.as_mut(), &id(1, 0), &batch).await > 1);
     let mut by_group: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -162,7 +163,7 @@ async fn a_body_that_is_too_large_is_refused_or_kept_in_s3() {
     let queue = Fresh::standard("large").await;
     let (options, batch) = large();
     let numbers = [0, 1];
-    let plain = connector("sqs", services::sqs(), json!({ "queue": queue.name }));
+    let plain = connector("sqs", services::sqs(), json!({ "queue_url": queue.name }));
     let outcomes = plain.sink(&options).await.unwrap().send(&id(1, 0), &numbers, &batch).await.unwrap();
     assert_eq!(outcomes[1], Outcome::Done, "its neighbour is sent");
     assert!(matches!(&outcomes[0], Outcome::Refused(why) if why.contains("`oversize`")), "{:?}", outcomes[0]);
@@ -171,7 +172,7 @@ async fn a_body_that_is_too_large_is_refused_or_kept_in_s3() {
     let s3 = s3();
     s3.create_bucket().bucket(&bucket).send().await.unwrap();
     let oversize = json!({ "bucket": bucket, "prefix": "big/", "endpoint": services::s3() });
-    let offloading = connector("sqs", services::sqs(), json!({ "queue": queue.name, "oversize": oversize }));
+    let offloading = connector("sqs", services::sqs(), json!({ "queue_url": queue.name, "oversize": oversize }));
     let outcomes = offloading.sink(&options).await.unwrap().send(&id(1, 1), &numbers, &batch).await.unwrap();
     assert_eq!(outcomes, [Outcome::Done, Outcome::Done]);
     let messages = queue.drain().await;
@@ -213,7 +214,7 @@ fn s3() -> aws_sdk_s3::Client {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_that_is_not_there_is_the_environments_fault() {
     let (options, _) = rows(1);
-    let absent = connector("sqs", services::sqs(), json!({ "queue": services::name("absent") }));
+    let absent = connector("sqs", services::sqs(), json!({ "queue_url": services::name("absent") }));
     let error = absent.sink(&options).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Environment, "{error}");
     assert!(error.to_string().contains("GetQueueUrl on queue absent-"), "{error}");
@@ -221,7 +222,7 @@ async fn a_queue_that_is_not_there_is_the_environments_fault() {
     proxy.rule(Rule::on("SendMessageBatch", Fault::refuse(403, "AccessDenied")));
     let queue = Fresh::standard("denied").await;
     let (options, batch) = rows(1);
-    let mut sink = connector("sqs", proxy.url(), json!({ "queue": queue.name })).sink(&options).await.unwrap();
+    let mut sink = connector("sqs", proxy.url(), json!({ "queue_url": queue.name })).sink(&options).await.unwrap();
     let error = sink.send(&id(1, 0), &[0], &batch).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Environment, "{error}");
 }
@@ -230,16 +231,16 @@ async fn a_queue_that_is_not_there_is_the_environments_fault() {
 async fn options_that_a_queue_cannot_have_are_told_before_anything_runs() {
     let (options, _) = rows(1);
     let problem = |more: Value| connector("sqs", "http://127.0.0.1:1", more).problems().join("; ");
-    assert!(problem(json!({ "queue": " " })).contains("`queue` is empty"));
-    assert!(problem(json!({ "queue": "q", "group": "{id}" })).contains("FIFO"));
-    assert!(problem(json!({ "queue": "q", "visibility": "13h" })).contains("12h"));
-    assert!(problem(json!({ "queue": "q", "max_in_flight": 200_000 })).contains("120000"));
-    assert!(problem(json!({ "queue": "q", "format": "csv" })).contains("one record"));
-    let sqs = connector("sqs", "http://127.0.0.1:1", json!({ "queue": "q" }));
+    assert!(problem(json!({ "queue_url": " " })).contains("`queue_url` is empty"));
+    assert!(problem(json!({ "queue_url": "q", "group": "{id}" })).contains("FIFO"));
+    assert!(problem(json!({ "queue_url": "q", "visibility": "13h" })).contains("12h"));
+    assert!(problem(json!({ "queue_url": "q", "max_in_flight": 200_000 })).contains("120000"));
+    assert!(problem(json!({ "queue_url": "q", "format": "csv" })).contains("one record"));
+    let sqs = connector("sqs", "http://127.0.0.1:1", json!({ "queue_url": "q" }));
     let with = |path: &str| SinkOptions { path: Some(path.into()), ..options.clone() };
     assert_eq!(sqs.sink_problem(&with("a/b")).unwrap().0, "path");
     let csv = SinkOptions { format: RecordFormat::Csv, ..options.clone() };
     assert_eq!(sqs.sink_problem(&csv).unwrap().0, "format");
-    let bad = connector("sqs", "http://127.0.0.1:1", json!({ "queue": "q.fifo", "group": "{id" }));
+    let bad = connector("sqs", "http://127.0.0.1:1", json!({ "queue_url": "q.fifo", "group": "{id" }));
     assert!(bad.sink_problem(&options).unwrap().1.contains("message group"));
 }

@@ -61,7 +61,7 @@ fn positions(all: &Bodies) -> Vec<Position> {
 }
 
 fn options(queue: &Fresh, more: Value) -> Value {
-    let mut options = json!({ "queue": queue.name });
+    let mut options = json!({ "queue_url": queue.name });
     options.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     options
 }
@@ -234,7 +234,7 @@ async fn receiving_goes_on_where_calls_fail() {
     proxy.rule(Rule::on("ReceiveMessage", Fault::Drop).times(2));
     let mut reader = reader(&connector("sqs", proxy.url(), options(&queue, json!({})))).await;
     assert_eq!(read(reader.as_mut(), 60).await.len(), 60);
-    let absent = connector("sqs", services::sqs(), json!({ "queue": services::name("absent") }));
+    let absent = connector("sqs", services::sqs(), json!({ "queue_url": services::name("absent") }));
     let schema = Arc::new(SourceSchema { columns: Vec::new(), extra: ExtraFields::Ignore });
     let options = SourceOptions { id: "in".into(), pipeline: "shop".into(), schema };
     assert_eq!(absent.source(&options).await.err().unwrap().kind(), ErrorKind::Environment);
