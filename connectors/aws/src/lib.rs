@@ -7,11 +7,16 @@ pub(crate) mod access;
 pub(crate) mod answer;
 mod dynamodb;
 pub(crate) mod probe;
+pub mod cloudwatch;
+pub(crate) mod message;
+pub(crate) mod post;
 mod s3;
+pub mod sns;
+pub mod sqs;
 
 use millstream_core::connector::ConnectorKind;
 
 /// Every kind of connector of this crate, in the order in which `list` shows them.
 pub fn kinds() -> Vec<ConnectorKind> {
-    vec![dynamodb::kind(), s3::kind()]
+    vec![dynamodb::kind(), s3::kind(), sqs::kind(), sns::kind(), cloudwatch::kind()]
 }

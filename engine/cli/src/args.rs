@@ -8,7 +8,7 @@ use crate::exit::Failure;
 use crate::state::{BeginArgs, StateArgs};
 use crate::udf::UdfCommand;
 use crate::{
-    bench, check, checkpoints, docs, explain, list, new, preview, produce, query, resources, run, schema, test, udf,
+    bench, check, checkpoints, docs, explain, list, new, preview, produce, query, replay, resources, run, schema, test, udf,
 };
 
 /// A streaming engine: one YAML file is a pipeline, this binary checks, tests and runs it.
@@ -21,6 +21,9 @@ pub(crate) struct Args {
     /// What to log to stderr: `warn`, `info`, `debug`, or filters such as `millstream_runtime=debug`.
     #[arg(long, global = true, value_name = "FILTER", env = "RUST_LOG", hide_env = true)]
     pub(crate) log: Option<String>,
+    /// How logs are written: lines for people to stderr, or one JSON object per line to stdout.
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
     /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -35,6 +38,15 @@ pub(crate) enum Color {
     Always,
     /// Never.
     Never,
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object per line, for collectors of logs.
+    Json,
 }
 
 /// The commands.
@@ -58,6 +70,8 @@ pub(crate) enum Command {
     Produce(ProduceArgs),
     /// Lists what a pipeline needs of its services: as a list, as a policy, or made for development.
     Resources(ResourcesArgs),
+    /// Puts dead letters to where they could not go; each is removed only after that is done.
+    Replay(ReplayArgs),
     /// Lists the checkpoints of a pipeline.
     Checkpoints(CheckpointsArgs),
     /// Runs a pipeline and measures it: rows a second and core, memory, latency.
@@ -85,6 +99,7 @@ impl Command {
             Self::Query(args) => query::execute(&args),
             Self::Produce(args) => produce::execute(&args),
             Self::Resources(args) => resources::execute(&args),
+            Self::Replay(args) => replay::execute(&args),
             Self::Checkpoints(args) => checkpoints::execute(&args),
             Self::Bench(args) => bench::execute(&args),
             Self::Udf(command) => udf::execute(&command),
@@ -293,6 +308,25 @@ pub(crate) struct ProduceArgs {
     /// in the order of the file, where many rows may be late.
     #[arg(long)]
     pub(crate) by_event_time: bool,
+}
+
+/// Options of `replay`.
+#[derive(Debug, Clone, ClapArgs)]
+pub(crate) struct ReplayArgs {
+    #[command(flatten)]
+    pub(crate) file: FileArgs,
+    /// The sink that refused rows were written to: `dead_letter`.
+    #[arg(value_name = "SINK")]
+    pub(crate) sink: String,
+    /// Only say what would be done: nothing is written, and nothing removed.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// How long a table that does not answer is tried before the rest is left.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+    pub(crate) give_up_after: std::time::Duration,
+    /// Print what became of the letters as one JSON document.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// How rows are shown.

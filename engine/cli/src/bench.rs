@@ -65,7 +65,7 @@ pub(crate) fn execute(args: &BenchArgs) -> Result<(), Failure> {
                 tempfile::tempdir().map_err(|e| Failure::new(Failure::ENVIRONMENT, format!("no folder: {e}")))?;
             let checkpoints = args.durable.then(|| durable(&loaded, folder.path())).transpose()?;
             let options = RunOptions { workers, checkpoints, ..RunOptions::default() };
-            run::run(millstream_runtime::ready(graph, options).await?, false, true).await
+            run::run(millstream_runtime::ready(graph, options).await?, false, true, None).await
         })?;
         let cpu = cpu().saturating_sub(before);
         let stopped = ended.stopped;

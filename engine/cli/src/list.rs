@@ -22,6 +22,7 @@ pub(crate) fn execute(args: &ListArgs) -> Result<(), Failure> {
         ("sink", false),
         ("table", false),
         ("state", false),
+        ("metrics", false),
         ("", false),
     ]);
     for kind in registry.kinds() {
@@ -30,7 +31,8 @@ pub(crate) fn execute(args: &ListArgs) -> Result<(), Failure> {
             true => (kind.name.to_owned(), kind.summary.to_owned()),
             false => (terminal::dim(kind.name), terminal::dim(&format!("{} (not in this binary)", kind.summary))),
         };
-        grid.row(vec![name, mark(Role::Source), mark(Role::Sink), mark(Role::Table), mark(Role::Checkpoints), summary]);
+        let roles = [Role::Source, Role::Sink, Role::Table, Role::Checkpoints, Role::Metrics].map(mark);
+        grid.row([vec![name], roles.to_vec(), vec![summary]].concat());
     }
     terminal::out(&grid.render());
     terminal::line(&format!("\n  {}", terminal::dim("`millstream docs CONNECTOR` lists the options of one")));
@@ -48,6 +50,7 @@ pub(crate) fn roles(kind: &ConnectorKind) -> Vec<&'static str> {
         Role::Sink => "sink",
         Role::Table => "table",
         Role::Checkpoints => "checkpoints",
+        Role::Metrics => "metrics",
     };
     kind.roles.iter().map(name).collect()
 }

@@ -11,6 +11,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 
+use crate::args::LogFormat;
 use crate::terminal;
 
 /// Characters of a line that people can still read while more is going on.
@@ -66,12 +67,49 @@ impl FormatTime for Time {
     }
 }
 
+/// Makes a [`JsonLine`] per event.
+struct JsonLines;
+
+/// Collects one event and prints it as a line of stdout.
+struct JsonLine(Vec<u8>);
+
+impl io::Write for JsonLine {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for JsonLine {
+    fn drop(&mut self) {
+        let text = String::from_utf8_lossy(&self.0);
+        if !text.is_empty() {
+            terminal::line(text.trim_end());
+        }
+    }
+}
+
+impl<'a> MakeWriter<'a> for JsonLines {
+    type Writer = JsonLine;
+    fn make_writer(&'a self) -> JsonLine {
+        JsonLine(Vec::with_capacity(240))
+    }
+}
+
 /// Logs what `filter` says.
-pub(crate) fn install(filter: &str) {
+pub(crate) fn install(filter: &str, format: LogFormat) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|e| {
         terminal::error(&format!("--log: {e}"));
         EnvFilter::new("warn")
     });
+    if format == LogFormat::Json {
+        let logs = tracing_subscriber::fmt().json().flatten_event(true).with_current_span(false).with_span_list(false);
+        let _ = logs.with_env_filter(filter).with_writer(JsonLines).with_timer(Time { short: false }).try_init();
+        return;
+    }
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(Lines)

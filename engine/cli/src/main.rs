@@ -24,6 +24,7 @@ mod ledger;
 mod list;
 mod load;
 mod logging;
+mod metrics;
 mod new;
 mod number;
 mod online;
@@ -34,6 +35,7 @@ mod progress;
 mod query;
 mod registry;
 mod resources;
+mod replay;
 mod rows;
 mod run;
 mod schema;
@@ -58,6 +60,6 @@ fn main() -> std::process::ExitCode {
     terminal::colors(args.color);
     panics::install();
     millstream_udf::compile::announce(|what| terminal::note(&format!("{what}\n")));
-    logging::install(args.log.as_deref().unwrap_or(args.command.default_log()));
+    logging::install(args.log.as_deref().unwrap_or(args.command.default_log()), args.log_format);
     exit::code(args.command.execute())
 }

@@ -22,7 +22,7 @@ const ELSEWHERE: &[(&str, &str, &[Role])] = &[
     ("s3", "Amazon S3: objects by path template", &[Role::Source, Role::Sink, Role::Checkpoints]),
     ("sqs", "Amazon SQS: messages of a queue", &[Role::Source, Role::Sink]),
     ("sns", "Amazon SNS: messages to a topic", &[Role::Sink]),
-    ("cloudwatch", "Amazon CloudWatch: metrics and log events", &[Role::Sink]),
+    ("cloudwatch", "Amazon CloudWatch: the pipeline's metrics", &[Role::Metrics]),
 ];
 
 fn elsewhere(name: &'static str, summary: &'static str, roles: &'static [Role]) -> ConnectorKind {

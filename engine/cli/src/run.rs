@@ -16,9 +16,10 @@ use tokio::time::Instant;
 use crate::args::RunArgs;
 use crate::exit::Failure;
 use crate::load::Loaded;
+use crate::metrics::Reports;
 use crate::progress::Progress;
 use crate::summary::{self, Ended};
-use crate::{crash, load, number, registry, state, terminal};
+use crate::{crash, load, metrics, number, registry, state, terminal};
 
 /// Time between two looks at the counters.
 const LOOK: Duration = Duration::from_millis(250);
@@ -57,7 +58,8 @@ pub(crate) fn execute(args: &RunArgs) -> Result<(), Failure> {
         if !args.json {
             state::announce(begin, recovered.as_ref());
         }
-        let ended = run(ready, args.until_idle, args.json).await?;
+        let metrics = metrics::open(&loaded, &registry).await?;
+        let ended = run(ready, args.until_idle, args.json, metrics).await?;
         summary::print(args, &loaded, &ended, &location).await
     })
 }
@@ -126,11 +128,17 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 }
 
 /// Runs a graph to its end, or until somebody stops it.
-pub(crate) async fn run(ready: Ready, until_idle: bool, quiet: bool) -> Result<Ended, Failure> {
+pub(crate) async fn run(
+    ready: Ready,
+    until_idle: bool,
+    quiet: bool,
+    metrics: Option<Reports>,
+) -> Result<Ended, Failure> {
     let began = Instant::now();
     let (workers, before) = (ready.workers(), ready.recovered().map(|r| r.checkpoint));
     let running = ready.start().await?;
     let handle = running.handle();
+    let metrics = metrics.map(|reports| reports.begin(&handle));
     let ends = ends(handle.graph());
     let mut progress = Progress::new(ends.iter().all(|(_, ends)| *ends), began, quiet);
     let mut idle = Idle::new(ends, began);
@@ -162,8 +170,12 @@ pub(crate) async fn run(ready: Ready, until_idle: bool, quiet: bool) -> Result<E
             }
         }
     };
+    let unreported = match metrics {
+        Some(metrics) => metrics.end().await,
+        None => 0,
+    };
     terminal::clear();
-    Ok(Ended { snapshot: result?, took: began.elapsed(), stopped, workers, handle })
+    Ok(Ended { snapshot: result?, took: began.elapsed(), stopped, workers, handle, unreported })
 }
 
 /// By source, whether it ends by itself.

@@ -33,6 +33,8 @@ pub(crate) struct Ended {
     pub(crate) workers: usize,
     /// What ran.
     pub(crate) handle: Handle,
+    /// How often its metrics could not be kept.
+    pub(crate) unreported: u64,
 }
 
 impl Ended {
@@ -71,6 +73,10 @@ pub(crate) async fn print(args: &RunArgs, loaded: &Loaded, ended: &Ended, locati
         }
         places(loaded, &ended.snapshot, ended.handle.graph());
         checkpoints(ended, location);
+        if ended.unreported > 0 {
+            let lost = number::of(ended.unreported, "report");
+            terminal::line(&format!("  {lost} of metrics could not be kept; the log says why"));
+        }
         for (sink, batches) in &keyed {
             first_rows(sink, batches)?;
         }
@@ -271,6 +277,7 @@ fn document(loaded: &Loaded, ended: &Ended, keyed: &[(String, Vec<RecordBatch>)]
         "faults": ledger::verdict(&ended.snapshot).err().unwrap_or_default(),
         "tick_latency_micros": ended.snapshot.tick_latency,
         "row_latency_micros": ended.snapshot.row_latency,
+        "metrics_lost": ended.unreported,
         "nodes": ended.snapshot.nodes,
         "results": results,
     }))

@@ -7,8 +7,10 @@ use arrow::array::RecordBatch;
 use async_trait::async_trait;
 
 use crate::checkpoint::CheckpointStore;
+use crate::dead_letter::DeadLetters;
 use crate::error::{Error, Result};
 use crate::format::RecordFormat;
+use crate::metrics::MetricStore;
 use crate::producer::Producer;
 use crate::resource::{Obstacle, Presence, Resource, Use};
 use crate::schema::SourceSchema;
@@ -27,6 +29,8 @@ pub enum Role {
     Table,
     /// `checkpoint.store`.
     Checkpoints,
+    /// `metrics.write`.
+    Metrics,
 }
 
 /// What a pipeline file says about one source.
@@ -102,6 +106,18 @@ pub trait Connector: fmt::Debug + Send + Sync {
         let _ = options;
         Err(Error::config(format!("what `{}` has written cannot be queried", self.kind())))
     }
+    /// The dead letters that the sink `options` has put into it, to be read and removed. Nothing is made: where there is no
+    /// queue yet, there are no letters.
+    ///
+    /// # Errors
+    /// `Config` where it keeps no dead letters; `Environment`.
+    async fn dead_letters(&self, options: &SinkOptions) -> Result<Box<dyn DeadLetters>> {
+        let _ = options;
+        Err(Error::config(format!(
+            "`{}` keeps no dead letters that can be read back: bind the sink to `embedded` or `sqs`",
+            self.kind()
+        )))
+    }
     /// Opens it as a table's store; called once per process.
     ///
     /// # Errors
@@ -146,6 +162,14 @@ pub trait Connector: fmt::Debug + Send + Sync {
     async fn create(&self, of: &Use<'_>) -> Result<Presence> {
         let _ = of;
         Err(Error::config(format!("`{}` has nothing to create", self.kind())))
+    }
+    /// Opens it as the place where the metrics of a pipeline are kept, without I/O.
+    ///
+    /// # Errors
+    /// `Config` where it cannot be one.
+    async fn metrics(&self, pipeline: &str) -> Result<Box<dyn MetricStore>> {
+        let _ = pipeline;
+        Err(self.cannot("used for metrics", "metrics"))
     }
     /// What [`Role::Source`] and the like say when it cannot be one.
     fn cannot(&self, verb: &str, role: &str) -> Error {

@@ -28,6 +28,10 @@ pub struct Refusal {
     pub raw: Option<Vec<u8>>,
     /// The version of the row, where a table refused it.
     pub version: Option<u64>,
+    /// What merges the row with another of its key, where a table refused it and cannot tell from the row alone.
+    pub stamps: Option<String>,
+    /// How often it was tried to write the row, where that was tried.
+    pub attempts: Option<u64>,
     /// Source, split and position of the record, where the row comes from one.
     pub source: Option<String>,
     /// See `source`.
@@ -40,8 +44,8 @@ pub struct Refusal {
     pub event_time: Option<EventTime>,
 }
 
-/// The columns of every refused port: `component, port, rules, reasons, row, raw, version, source, split,
-/// position`, then the hidden ones. `rules[i]` and `reasons[i]` belong together.
+/// The columns of every refused port: `component, port, rules, reasons, row, raw, version, stamps, attempts, source,
+/// split, position, arrived_at`, then the hidden ones. `rules[i]` and `reasons[i]` belong together.
 pub fn schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         let text = |name, nullable| Field::new(name, DataType::Utf8, nullable);
@@ -54,6 +58,8 @@ pub fn schema() -> SchemaRef {
             text("row", true).with_metadata([(JSON_METADATA.0.into(), JSON_METADATA.1.into())].into()),
             Field::new("raw", DataType::Binary, true),
             Field::new("version", DataType::Int64, true),
+            text("stamps", true),
+            Field::new("attempts", DataType::Int64, true),
             text("source", true),
             text("split", true),
             text("position", true),
@@ -77,7 +83,8 @@ pub fn batch(refusals: &[Refusal]) -> Result<Batch> {
     let mut reasons = ListBuilder::new(StringBuilder::new());
     let mut row = StringBuilder::new();
     let mut raw = BinaryBuilder::new();
-    let mut version = Int64Builder::new();
+    let (mut version, mut attempts) = (Int64Builder::new(), Int64Builder::new());
+    let mut stamps = StringBuilder::new();
     let (mut source, mut split, mut position) = (StringBuilder::new(), StringBuilder::new(), StringBuilder::new());
     let mut arrived_at = TimestampMicrosecondBuilder::new();
     let mut event_time = TimestampMicrosecondBuilder::new();
@@ -93,6 +100,8 @@ pub fn batch(refusals: &[Refusal]) -> Result<Batch> {
         row.append_option(r.row.as_deref());
         raw.append_option(r.raw.as_deref());
         version.append_option(r.version.and_then(|v| i64::try_from(v).ok()));
+        stamps.append_option(r.stamps.as_deref());
+        attempts.append_option(r.attempts.and_then(|a| i64::try_from(a).ok()));
         source.append_option(r.source.as_deref());
         split.append_option(r.split.as_deref());
         position.append_option(r.position.as_deref());
@@ -109,6 +118,8 @@ pub fn batch(refusals: &[Refusal]) -> Result<Batch> {
         Arc::new(row.finish()),
         Arc::new(raw.finish()),
         Arc::new(version.finish()),
+        Arc::new(stamps.finish()),
+        Arc::new(attempts.finish()),
         Arc::new(source.finish()),
         Arc::new(split.finish()),
         position.clone(),

@@ -103,7 +103,7 @@ pub enum Commitment {
     },
 }
 
-/// Names a batch of an outbox: the same rows have the same id whenever they are sent.
+/// Names a batch of an outbox: the same rows have the same id, in the same order, whenever they are sent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct BatchId {
     /// The run of the pipeline: since its state was last empty.
@@ -114,6 +114,13 @@ pub struct BatchId {
     pub instance: usize,
     /// Counts the instance's batches of the checkpoint, from 0.
     pub sequence: u64,
+}
+
+impl BatchId {
+    /// The id of the row with this number in the batch.
+    pub fn row(&self, number: u32) -> String {
+        format!("{self}-{number:06}")
+    }
 }
 
 impl fmt::Display for BatchId {
@@ -148,14 +155,16 @@ pub trait Sink: Send {
     /// # Errors
     /// `Unavailable` where nothing of the batch was written: the whole batch is given again.
     async fn write(&mut self, batch: &Batch) -> Result<Vec<Outcome>>;
-    /// Sends a batch of an outbox; one of the same id may have been sent before, by this process or an earlier one.
-    /// Only for [`Commitment::Outbox`]; else as `write`.
+    /// Sends rows of a batch of an outbox: all of it, or those of it that were to be tried again. `numbers` has, by row of
+    /// `rows`, its number in the whole batch: with `id` it names the row, whenever and with whichever others it is sent.
+    /// Any of them may have been sent before, by this process or an earlier one. Only for [`Commitment::Outbox`]; else
+    /// as `write`.
     ///
     /// # Errors
-    /// As `write`, and `Indeterminate` where something may have been sent: the batch is given again.
-    async fn send(&mut self, id: &BatchId, batch: &Batch) -> Result<Vec<Outcome>> {
-        let _ = id;
-        self.write(batch).await
+    /// As `write`, and `Indeterminate` where something may have been sent: the same rows are given again.
+    async fn send(&mut self, id: &BatchId, numbers: &[u32], rows: &Batch) -> Result<Vec<Outcome>> {
+        let _ = (id, numbers);
+        self.write(rows).await
     }
     /// Called about once a second: finishes what is due by time (rolling files).
     ///

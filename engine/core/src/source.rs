@@ -23,7 +23,7 @@ impl fmt::Display for SplitId {
 }
 
 /// Where in a split a record stands; meaningful only to the connector that made it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Position {
     /// A byte offset or record number.
     Offset(u64),
@@ -128,8 +128,27 @@ pub trait SplitSource: Send + Sync {
     /// Whether the records of a split come in event-time order up to `max_delay`. Where they do not, the
     /// watermark of a bounded split moves only at its end.
     fn ordered(&self) -> bool;
+    /// Whether a record leaves the stream once a checkpoint covers it, as in a queue. Positions then name records; records
+    /// that are applied and not known to have left are in every checkpoint, and readers are told of both.
+    fn acknowledges(&self) -> bool {
+        false
+    }
+    /// Whether a row is late by when its record arrived, and not by what was read before it: for streams whose records
+    /// come in another order when they are read again.
+    fn late_by_arrival(&self) -> bool {
+        false
+    }
     /// How its records are encoded.
     fn format(&self) -> RecordFormat;
+}
+
+/// A record that is applied, and is not known to have left its stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// Names it.
+    pub position: Position,
+    /// When it reached the stream.
+    pub arrived_at: EventTime,
 }
 
 /// Reads one split in order. Cancel-safe: a dropped `next` loses no record.
@@ -140,4 +159,22 @@ pub trait SplitReader: Send {
     /// # Errors
     /// `Unavailable` to be asked again after a back-off; anything else ends the pipeline.
     async fn next(&mut self) -> Result<Read>;
+    /// Records that earlier processes have applied: they are not to be given again. Called once, before the first `next`,
+    /// where the source [acknowledges](SplitSource::acknowledges).
+    fn applied(&mut self, records: &[Applied]) {
+        let _ = records;
+    }
+    /// A checkpoint that counts covers these records: they are to leave the stream. Gives those that have left it for good,
+    /// of these and of all before; the others are tried at the next call. Takes seconds at most.
+    ///
+    /// # Errors
+    /// What does not pass by itself.
+    async fn acknowledge(&mut self, covered: &[Position]) -> Result<Vec<Position>> {
+        Ok(covered.to_vec())
+    }
+    /// Nothing more is to be read. These records were given and are not applied, and what was read ahead never will be:
+    /// others may have them now.
+    async fn release(&mut self, records: &[Position]) {
+        let _ = records;
+    }
 }

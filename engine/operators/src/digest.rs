@@ -250,6 +250,8 @@ mod tests {
             row: Some("{}".into()),
             raw: None,
             version: None,
+            stamps: None,
+            attempts: None,
             source: None,
             split: None,
             position: None,

@@ -24,6 +24,8 @@ pub(crate) fn refusal(
         row: Some(row_json(&batch.rows, row)),
         raw: None,
         version: None,
+        stamps: None,
+        attempts: None,
         source: batch.origin.as_ref().map(|o| o.source.clone()),
         split: batch.origin.as_ref().map(|o| o.split.clone()),
         position: position(batch, row),

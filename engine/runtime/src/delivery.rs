@@ -22,8 +22,19 @@ pub(crate) struct Delivered {
     pub(crate) held: u64,
     /// Rows dropped by `bad_row: drop`.
     pub(crate) dropped: u64,
-    /// Rows to route to the `failed` port: index in the batch and why.
-    pub(crate) failed: Vec<(usize, Reason)>,
+    /// Rows to route to the `failed` port.
+    pub(crate) failed: Vec<FailedRow>,
+}
+
+/// A row that a sink did not take.
+#[derive(Debug)]
+pub(crate) struct FailedRow {
+    /// Index in the batch.
+    pub(crate) row: usize,
+    /// Why.
+    pub(crate) reason: Reason,
+    /// How often it was tried.
+    pub(crate) attempts: u64,
 }
 
 /// Paces attempts and says when to give up.
@@ -142,8 +153,9 @@ pub(crate) async fn deliver(
     loop {
         let answer = match how {
             How::Write => sink.write(&rows).await,
-            How::Send(id) => sink.send(id, &rows).await,
+            How::Send(id) => sink.send(id, &left, &rows).await,
         };
+        let tries = attempts.count + 1;
         let why = match answer {
             Ok(outcomes) => {
                 one_each(what, outcomes.len(), left.len())?;
@@ -152,7 +164,7 @@ pub(crate) async fn deliver(
                 for (outcome, row) in outcomes.into_iter().zip(std::mem::take(&mut left)) {
                     match outcome {
                         Outcome::Done => delivered.written += 1,
-                        Outcome::Refused(reason) => refuse(&mut delivered, delivery, what, row as usize, reason)?,
+                        Outcome::Refused(reason) => refuse(&mut delivered, delivery, what, (row, tries), reason)?,
                         Outcome::Retry(reason) => {
                             retry.push(row);
                             why = reason;
@@ -171,20 +183,33 @@ pub(crate) async fn deliver(
         };
         if !attempts.again(what, &why).await {
             let reason = Reason { rule: "unavailable".into(), text: attempts.give_up(what, &why)? };
-            delivered.failed.extend(left.iter().map(|r| (*r as usize, reason.clone())));
+            let failed = |row: &u32| FailedRow { row: *row as usize, reason: reason.clone(), attempts: tries };
+            delivered.failed.extend(left.iter().map(failed));
             return Ok(delivered);
         }
     }
 }
 
-fn refuse(to: &mut Delivered, delivery: &Delivery, what: &str, row: usize, reason: String) -> Result<()> {
+fn refuse(
+    to: &mut Delivered,
+    delivery: &Delivery,
+    what: &str,
+    (row, attempts): (u32, u64),
+    reason: String,
+) -> Result<()> {
     match delivery.bad_row {
-        BadRow::Route => to.failed.push((row, Reason { rule: "refused".into(), text: reason })),
+        BadRow::Route => {
+            let reason = Reason { rule: "refused".into(), text: reason };
+            to.failed.push(FailedRow { row: row as usize, reason, attempts });
+        }
         BadRow::Drop => to.dropped += 1,
         BadRow::Fail => return Err(Error::new(ErrorKind::BadRow, format!("{what} refused a row: {reason}"))),
     }
     Ok(())
 }
+
+/// What a store finally said of a row, and how often it was asked.
+pub(crate) type Answer = (PutOutcome, u64);
 
 /// Puts rows to a table until every one has a final outcome. Rows that an outage outlasted come back as
 /// `GivenUp`.
@@ -194,9 +219,9 @@ pub(crate) async fn put(
     delivery: &Delivery,
     clock: &dyn Clock,
     what: &str,
-) -> Result<Vec<PutOutcome>> {
+) -> Result<Vec<Answer>> {
     let mut attempts = Attempts::new(delivery, clock);
-    let mut finals: Vec<Option<PutOutcome>> = vec![None; rows.versions.len()];
+    let mut finals: Vec<Option<Answer>> = vec![None; rows.versions.len()];
     let mut left: Vec<usize> = (0..rows.versions.len()).collect();
     let mut current = rows.clone();
     let oversized = item::oversized(rows)?;
@@ -206,7 +231,7 @@ pub(crate) async fn put(
             if delivery.bad_row == BadRow::Fail {
                 return Err(Error::new(ErrorKind::BadRow, format!("{what} refused a row: {reason}")));
             }
-            set(&mut finals, row, PutOutcome::Refused(reason));
+            set(&mut finals, row, (PutOutcome::Refused(reason), 1));
         }
         left.retain(|row| finals.get(*row).is_some_and(Option::is_none));
         if left.is_empty() {
@@ -215,7 +240,9 @@ pub(crate) async fn put(
         current = rows.take(&left)?;
     }
     loop {
-        let why = match store.put(&current).await {
+        let answer = store.put(&current).await;
+        let tries = attempts.count + 1;
+        let why = match answer {
             Ok(outcomes) => {
                 one_each(what, outcomes.len(), left.len())?;
                 let mut retry = Vec::new();
@@ -229,7 +256,7 @@ pub(crate) async fn put(
                         PutOutcome::Refused(reason) if delivery.bad_row == BadRow::Fail => {
                             return Err(Error::new(ErrorKind::BadRow, format!("{what} refused a row: {reason}")));
                         }
-                        outcome => set(&mut finals, row, outcome),
+                        outcome => set(&mut finals, row, (outcome, tries)),
                     }
                 }
                 left = retry;
@@ -244,7 +271,7 @@ pub(crate) async fn put(
         };
         if !attempts.again(what, &why).await {
             let reason = attempts.give_up(what, &why)?;
-            left.iter().for_each(|row| set(&mut finals, *row, PutOutcome::GivenUp(reason.clone())));
+            left.iter().for_each(|row| set(&mut finals, *row, (PutOutcome::GivenUp(reason.clone()), tries)));
             return Ok(finals.into_iter().flatten().collect());
         }
     }
@@ -259,8 +286,8 @@ fn too_large(size: usize) -> String {
     )
 }
 
-fn set(finals: &mut [Option<PutOutcome>], row: usize, outcome: PutOutcome) {
+fn set(finals: &mut [Option<Answer>], row: usize, answer: Answer) {
     if let Some(slot) = finals.get_mut(row) {
-        *slot = Some(outcome);
+        *slot = Some(answer);
     }
 }

@@ -18,6 +18,7 @@
 //! 5. A checkpoint covers what was given up to one tick, its boundary, everywhere: see [`checkpoint`].
 //! 6. Nothing but messages connects workers: they may live in several processes.
 
+mod acknowledge;
 pub mod checkpoint;
 pub mod clock;
 mod clock_host;
@@ -27,12 +28,14 @@ mod coordinator;
 mod dataflow;
 mod delivery;
 mod envelope;
+pub mod figures;
 pub mod graph;
 mod host;
 pub mod metrics;
 mod outbox;
 mod outlets;
 mod reader;
+pub mod replay;
 mod routing;
 pub mod run;
 mod sink_host;

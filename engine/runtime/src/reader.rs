@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_core::error::{Error, ErrorKind};
-use millstream_core::source::{Position, RawRecords, Read, Split, SplitSource};
+use millstream_core::source::{Applied, Position, RawRecords, Read, Split, SplitSource};
 use timely::scheduling::SyncActivator;
 use tokio::sync::{Semaphore, mpsc};
+
+use crate::acknowledge::{self, Acknowledged, ToReader};
 
 /// How many splits of a bounded source one worker reads at a time: enough to hide the disk, few enough to bound
 /// buffers.
@@ -41,6 +43,13 @@ impl ReaderSender {
     }
 }
 
+/// What a reader of a source that acknowledges needs beside: what was applied before, and how it is told of checkpoints.
+pub(crate) struct Acknowledging {
+    pub(crate) applied: Vec<Applied>,
+    pub(crate) from_host: mpsc::UnboundedReceiver<ToReader>,
+    pub(crate) to_host: mpsc::UnboundedSender<Acknowledged>,
+}
+
 /// Reads a split from `after` on to its end, or until the operator is gone.
 pub(crate) async fn read(
     source: Arc<dyn SplitSource>,
@@ -49,6 +58,7 @@ pub(crate) async fn read(
     number: usize,
     permits: Option<Arc<Semaphore>>,
     to: ReaderSender,
+    acknowledging: Option<Acknowledging>,
 ) {
     let _permit = match &permits {
         Some(p) => p.acquire().await.ok(),
@@ -65,6 +75,10 @@ pub(crate) async fn read(
             }
         }
     };
+    if let Some(Acknowledging { applied, from_host, to_host }) = acknowledging {
+        reader.applied(&applied);
+        return acknowledge::read(reader, number, from_host, to, to_host, pause, split).await;
+    }
     loop {
         let message = match reader.next().await {
             Ok(Read::Records { records, upto, behind }) => {
@@ -92,7 +106,7 @@ pub(crate) async fn read(
 }
 
 /// Doubling pauses between attempts to read.
-struct Pause(Duration);
+pub(crate) struct Pause(Duration);
 
 impl Default for Pause {
     fn default() -> Self {
@@ -101,7 +115,7 @@ impl Default for Pause {
 }
 
 impl Pause {
-    async fn wait(&mut self, split: &Split, why: &Error) {
+    pub(crate) async fn wait(&mut self, split: &Split, why: &Error) {
         tracing::warn!(split = %split.id, "cannot be read now and is tried again: {why}");
         tokio::time::sleep(self.0).await;
         self.0 = (self.0 * 2).min(Duration::from_secs(30));

@@ -11,7 +11,6 @@ use std::rc::Rc;
 
 use millstream_core::batch::{Batch, hidden};
 use millstream_core::error::{Error, Result};
-use millstream_core::format::Reason;
 use millstream_core::ledger::Counts;
 use millstream_core::refusal::{self, Refusal};
 use millstream_core::sink::{Commitment, Prepared};
@@ -28,7 +27,7 @@ use crate::checkpoint::{Finalised, Mail, Report};
 use crate::control::Boundary;
 use crate::control_input::ControlInput;
 use crate::dataflow::WorkerContext;
-use crate::delivery::Delivered;
+use crate::delivery::{Delivered, FailedRow};
 use crate::graph::{Routing, SinkNode};
 use crate::host::{Batches, Controls, DataInput};
 use crate::metrics::lock;
@@ -279,7 +278,7 @@ impl SinkHost {
             return Ok(());
         }
         let component = self.ctx.node_id(self.node);
-        let refusals = delivered.failed.into_iter().map(|(row, reason)| refuse(&component, batch, row, reason));
+        let refusals = delivered.failed.into_iter().map(|failed| refuse(&component, batch, failed));
         let refusals: Vec<Refusal> = refusals.collect();
         if !self.has_failed_port {
             let why = refusals.first().and_then(|r| r.reasons.first()).map(|r| r.text.clone()).unwrap_or_default();
@@ -296,7 +295,7 @@ impl SinkHost {
             None if self.has_failed_port => Err(Error::bug("rows were refused after the last tick")),
             None => Err(Error::unavailable(format!(
                 "refused rows have nowhere else to go: {}",
-                delivered.failed.first().map(|(_, reason)| reason.text.clone()).unwrap_or_default()
+                delivered.failed.first().map(|f| f.reason.text.clone()).unwrap_or_default()
             ))),
         }
     }
@@ -351,7 +350,7 @@ impl SinkHost {
 }
 
 /// A row that a sink could not take, as a refusal.
-fn refuse(component: &str, batch: &Batch, row: usize, reason: Reason) -> Refusal {
+fn refuse(component: &str, batch: &Batch, FailedRow { row, reason, attempts }: FailedRow) -> Refusal {
     let time = |name: &str| {
         batch.column(name).and_then(|c| {
             let c = c.as_any().downcast_ref::<arrow::array::TimestampMicrosecondArray>()?;
@@ -365,6 +364,8 @@ fn refuse(component: &str, batch: &Batch, row: usize, reason: Reason) -> Refusal
         row: Some(row_json(&batch.rows, row)),
         raw: None,
         version: None,
+        stamps: None,
+        attempts: Some(attempts),
         source: batch.origin.as_ref().map(|o| o.source.clone()),
         split: batch.origin.as_ref().map(|o| o.split.clone()),
         position: None,

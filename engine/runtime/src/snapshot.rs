@@ -57,7 +57,7 @@ pub struct TableSnapshot {
 }
 
 /// One node's share.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct NodeSnapshot {
     /// Its id.
     pub id: String,
@@ -106,7 +106,7 @@ impl NodeSnapshot {
 }
 
 /// All counters at one time.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Snapshot {
     /// By node, in the graph's order.
     pub nodes: Vec<NodeSnapshot>,

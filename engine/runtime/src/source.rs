@@ -52,6 +52,8 @@ pub(crate) struct SourceWorker {
     raw_schema: SchemaRef,
     /// Whether watermarks follow the rows; else they move only at a split's end.
     ordered: bool,
+    /// Whether they follow the records' arrival, and a row is late by that: what was read before it has no say.
+    pub(crate) late_by_arrival: bool,
     pub(crate) splits: BTreeMap<usize, ReadSplit>,
 }
 
@@ -78,6 +80,7 @@ impl SourceWorker {
             rows_schema: schema(source_port::ROWS)?,
             raw_schema: schema(source_port::RAW)?,
             ordered,
+            late_by_arrival: false,
             splits: BTreeMap::new(),
         })
     }
@@ -114,6 +117,7 @@ impl SourceWorker {
             floor: time(s.floor),
             finished: s.finished,
             size: s.size,
+            applied: Vec::new(),
         };
         let told = self.splits.values().filter(|s| !(s.finished && is_planted(Bug::ForgetFinishedSplit)));
         told.map(|s| (SplitId(s.origin.split.clone()), state(s))).collect()
@@ -242,6 +246,8 @@ impl SourceWorker {
             row: None,
             raw: None,
             version: None,
+            stamps: None,
+            attempts: None,
             source: Some(origin.source.clone()),
             split: Some(origin.split.clone()),
             position: found.map(|r| r.position.to_string()),
@@ -294,7 +300,7 @@ impl SourceWorker {
         event_time: &TimestampMicrosecondArray,
     ) -> BTreeMap<usize, Verdict> {
         let mut verdicts = BTreeMap::new();
-        let (ordered, spec) = (self.ordered, self.event_time.clone());
+        let (ordered, by_arrival, spec) = (self.ordered, self.late_by_arrival, self.event_time.clone());
         let Some(split) = self.splits.get_mut(&number) else { return verdicts };
         let late_after = spec.as_ref().map(|e| micros(e.late_after));
         let max_delay = spec.as_ref().map_or(0, |e| micros(e.max_delay));
@@ -312,13 +318,16 @@ impl SourceWorker {
             if let Some(late_after) = late_after
                 && ordered
             {
-                let watermark = split.floor.max(split.seen.saturating_sub(max_delay));
+                let watermark = match by_arrival {
+                    true => arrived.saturating_sub(max_delay),
+                    false => split.floor.max(split.seen.saturating_sub(max_delay)),
+                };
                 if t < watermark.saturating_sub(late_after) {
                     verdicts.insert(row, Verdict::Late(watermark));
                     continue;
                 }
             }
-            split.seen = split.seen.max(t);
+            split.seen = split.seen.max(if by_arrival { *arrived } else { t });
         }
         verdicts
     }

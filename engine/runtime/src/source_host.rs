@@ -1,11 +1,12 @@
 //! Hosts a source: hands its splits to reader tasks, gives what they read at the current tick, and tells all
 //! workers how far its splits have come.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use millstream_core::error::{Error, Result};
-use millstream_core::source::SplitSource;
+use millstream_core::source::{Position, SplitId, SplitSource};
 use millstream_core::time::{Watermark, micros};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Scope;
@@ -17,13 +18,14 @@ use timely::progress::frontier::MutableAntichain;
 use timely::scheduling::Activator;
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::checkpoint::Report;
+use crate::acknowledge::{self, Acknowledgements};
+use crate::checkpoint::{Finalised, Mail, Report};
 use crate::control::{Assignment, Boundary, Control, WatermarkUpdate};
 use crate::dataflow::{Addressed, WorkerContext};
 use crate::graph::SourceNode;
 use crate::host::{Batches, Controls};
 use crate::outlets::Outlets;
-use crate::reader::{self, FromReader, OPEN_SPLITS, ReaderSender};
+use crate::reader::{self, Acknowledging, FromReader, OPEN_SPLITS, ReaderSender};
 use crate::source::SourceWorker;
 use crate::tally::Tally;
 
@@ -47,6 +49,8 @@ struct SourceHost {
     permits: Option<Arc<Semaphore>>,
     tasks: Vec<tokio::task::AbortHandle>,
     tally: Tally,
+    /// Of a source whose records leave their stream once they are covered.
+    acknowledgements: Option<Acknowledgements>,
     /// The current tick is this checkpoint's boundary.
     boundary: Option<Boundary>,
     /// The source will have no other splits.
@@ -69,9 +73,10 @@ pub(crate) fn host<'s>(
 ) -> Result<(Vec<Batches<'s>>, Controls<'s>)> {
     let graph_node = ctx.shared.graph.nodes.get(node).ok_or_else(|| Error::bug("no such node"))?;
     let splits = ctx.shared.opened.sources.get(&node).ok_or_else(|| Error::bug("a source was not opened"))?.clone();
-    let bounded = splits.bounded();
+    let (bounded, acknowledges) = (splits.bounded(), splits.acknowledges());
     // Before the builder: timely panics where one is dropped unbuilt.
-    let worker = SourceWorker::new(graph_node, source, splits.ordered() || !bounded)?;
+    let mut worker = SourceWorker::new(graph_node, source, splits.ordered() || !bounded)?;
+    worker.late_by_arrival = splits.late_by_arrival();
     let mut builder = OperatorBuilder::new(graph_node.id.clone(), scope);
     let mut control = builder.new_input(clock, Pipeline);
     let (outlets, streams) = Outlets::connect(&mut builder, graph_node.ports.len());
@@ -94,6 +99,7 @@ pub(crate) fn host<'s>(
         permits: bounded.then(|| Arc::new(Semaphore::new(OPEN_SPLITS))),
         tasks: Vec::new(),
         tally: ctx.tally(node),
+        acknowledgements: acknowledges.then(Acknowledgements::default),
         boundary: None,
         all_known: false,
         assigned: false,
@@ -115,7 +121,7 @@ pub(crate) fn host<'s>(
                 return;
             }
             messages.into_iter().for_each(|(capabilities, batch)| host.control(capabilities, batch));
-            if let Err(e) = host.give() {
+            if let Err(e) = host.give().and_then(|()| host.finalise()) {
                 host.ctx.shared.failure.set(&host.worker.component, e);
             }
             if frontiers.iter().all(|f| f.frontier().is_empty()) {
@@ -160,20 +166,34 @@ impl SourceHost {
                 }
                 Control::Advance(to) => self.worker.advance(to),
                 Control::Boundary(boundary) => self.boundary = Some(boundary),
+                Control::Claimed(checkpoint) => {
+                    if let Some(acknowledgements) = &mut self.acknowledgements {
+                        acknowledgements.claimed(checkpoint);
+                    }
+                }
                 _ => {}
             }
         }
     }
 
     /// How far each split has been read, for a checkpoint.
-    fn record(&self, boundary: &Boundary) {
+    fn record(&mut self, boundary: &Boundary) {
+        let mut splits = self.worker.read_upto();
+        if let Some(acknowledgements) = &mut self.acknowledgements {
+            for (number, applied) in acknowledgements.boundary(boundary.checkpoint) {
+                let split = self.worker.splits.get(&number).map(|s| SplitId(s.origin.split.clone()));
+                if let Some(state) = split.and_then(|split| splits.get_mut(&split)) {
+                    state.applied = applied;
+                }
+            }
+        }
         self.ctx.report(
             boundary.checkpoint,
             Report {
                 place: self.worker.component.clone(),
                 node: self.worker.component.clone(),
                 counters: self.tally.counters(0),
-                splits: self.worker.read_upto(),
+                splits,
                 ..Report::default()
             },
         );
@@ -183,12 +203,18 @@ impl SourceHost {
         let number = self.next_split;
         self.next_split += 1;
         let after = resume.as_ref().and_then(|r| r.position.clone());
+        let applied = resume.as_ref().map(|r| r.applied.clone()).unwrap_or_default();
         self.worker.add_split(number, &split, self.ctx.fold.borrow().of(self.node), resume);
         if let Some(m) = self.tally.shared() {
             m.found_split(split.size);
         }
         let (splits, permits) = (self.splits.clone(), self.permits.clone());
-        let task = reader::read(splits, split, after, number, permits, self.to_readers.clone());
+        let acknowledging = self.acknowledgements.as_mut().map(|acknowledgements| Acknowledging {
+            from_host: acknowledgements.add(number, &applied),
+            to_host: acknowledgements.to_host.clone(),
+            applied,
+        });
+        let task = reader::read(splits, split, after, number, permits, self.to_readers.clone(), acknowledging);
         self.tasks.push(self.ctx.shared.spawn(task));
     }
 
@@ -208,6 +234,9 @@ impl SourceHost {
                     let bytes = records.total_bytes();
                     turn += bytes;
                     let out = self.worker.decode(split, &records, upto)?;
+                    if let Some(acknowledgements) = &mut self.acknowledgements {
+                        acknowledgements.apply(split, &records);
+                    }
                     self.tally.add(out.counts);
                     self.tally.read(bytes);
                     if let Some(m) = self.tally.shared() {
@@ -228,6 +257,9 @@ impl SourceHost {
                 FromReader::Idle(split) => {
                     if let Some(s) = self.worker.splits.get_mut(&split) {
                         s.silent_since.get_or_insert(now);
+                    }
+                    if let Some(m) = self.tally.shared() {
+                        m.set_behind(0);
                     }
                 }
                 FromReader::Finished(split) => {
@@ -272,9 +304,30 @@ impl SourceHost {
         (0..self.ctx.peers).for_each(|to| session.give((to, Control::Watermark(update))));
     }
 
+    /// Tells the committer that readers have let go of what a checkpoint covers.
+    fn finalise(&mut self) -> Result<()> {
+        if let Some(acknowledgements) = &mut self.acknowledgements
+            && let Some(checkpoint) = acknowledgements.answers()?
+        {
+            self.ctx.mail(Mail::Finalised(Finalised { checkpoint, refused: 0 }));
+        }
+        Ok(())
+    }
+
     fn close_readers(&mut self) {
-        self.tasks.drain(..).for_each(|t| t.abort());
         self.from_readers.close();
+        let Some(acknowledgements) = &mut self.acknowledgements else {
+            self.tasks.drain(..).for_each(|t| t.abort());
+            return;
+        };
+        // They live on: the last checkpoint is still to come.
+        let mut left: HashMap<usize, Vec<Position>> = HashMap::new();
+        while let Ok(message) = self.from_readers.try_recv() {
+            if let FromReader::Records { split, .. } = &message {
+                left.entry(*split).or_default().extend(acknowledge::positions(&message));
+            }
+        }
+        acknowledgements.release(left);
     }
 
     fn close(&mut self) {

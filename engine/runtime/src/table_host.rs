@@ -29,7 +29,7 @@ use crate::checkpoint::Report;
 use crate::control::Boundary;
 use crate::control_input::ControlInput;
 use crate::dataflow::WorkerContext;
-use crate::delivery::put;
+use crate::delivery::{Answer, put};
 use crate::graph::{Routing, UpsertNode};
 use crate::host::{Batches, Controls, DataInput};
 use crate::outlets::Outlets;
@@ -65,7 +65,7 @@ struct TableHost {
     dirty_since: Option<u64>,
     flight: Option<Flight>,
     to_writer: UnboundedSender<TableRows>,
-    from_writer: UnboundedReceiver<Result<Vec<PutOutcome>>>,
+    from_writer: UnboundedReceiver<Result<Vec<Answer>>>,
     node: usize,
     failed: usize,
     drops_bad_rows: bool,
@@ -329,16 +329,17 @@ impl TableHost {
     }
 
     /// The store has answered.
-    fn land(&mut self, outcomes: Vec<PutOutcome>) -> Result<()> {
+    fn land(&mut self, answers: Vec<Answer>) -> Result<()> {
         let Some(mut flight) = self.flight.take() else {
             return Err(Error::bug("a table answered for rows it was not given"));
         };
-        let Some(rows) = flight.rows.take() else {
+        let Some(mut rows) = flight.rows.take() else {
             return Err(Error::bug("a table answered twice for the same rows"));
         };
         let count = rows.rows.versions.len() as u64;
         let mut counts = Counts::default();
-        let mut outcomes = outcomes;
+        let (mut outcomes, attempts): (Vec<_>, Vec<_>) = answers.into_iter().unzip();
+        rows.attempts = attempts;
         for outcome in &mut outcomes {
             match outcome {
                 PutOutcome::Written => counts.out += 1,
@@ -391,7 +392,7 @@ struct TableWriter {
     clock: std::sync::Arc<dyn crate::clock::Clock>,
     name: String,
     from_host: UnboundedReceiver<TableRows>,
-    to_host: UnboundedSender<Result<Vec<PutOutcome>>>,
+    to_host: UnboundedSender<Result<Vec<Answer>>>,
     activator: SyncActivator,
 }
 

@@ -11,8 +11,8 @@ use crate::file::scalar::DurationText;
 use crate::file::{self, Entries};
 use crate::findings::Findings;
 use crate::model::{
-    Binding, Checkpoint, Digest, Emit, EventTimeSpec, OrderedMap, Oversize, Pipeline, Profile, RouteElse, Rule,
-    SetSpec, SinkSpec, Source, Step, Table, Test, Transform, TransformKind, UdfFrom, UdfSpec,
+    Binding, Checkpoint, Digest, Emit, EventTimeSpec, Metrics, OrderedMap, Oversize, Pipeline, Profile, RouteElse,
+    Rule, SetSpec, SinkSpec, Source, Step, Table, Test, Transform, TransformKind, UdfFrom, UdfSpec,
 };
 use crate::path;
 use crate::span::Span;
@@ -41,6 +41,7 @@ impl Lowering<'_> {
                 Some(Profile { bindings })
             }),
             checkpoint: checkpoint(file.checkpoint),
+            metrics: file.metrics.map(|m| Metrics { write: m.write, every: or(m.every, Duration::from_secs(60)) }),
             sources: self.entries(file.sources, "sources", Self::source),
             tables: self.entries(file.tables.unwrap_or_default(), "tables", |_, table, _| Some(table_of(table, base))),
             udfs: self.entries(file.udfs.unwrap_or_default(), "udfs", |_, udf, _| udf_of(udf)),

@@ -23,6 +23,8 @@ pub struct Pipeline {
     pub profiles: OrderedMap<Profile>,
     /// `checkpoint:`.
     pub checkpoint: Checkpoint,
+    /// `metrics:`.
+    pub metrics: Option<Metrics>,
     /// `sources:`.
     pub sources: OrderedMap<Source>,
     /// `tables:`.
@@ -64,6 +66,15 @@ pub struct Checkpoint {
     pub store: Option<Spanned<String>>,
     /// How many are kept; default 3.
     pub keep: u32,
+}
+
+/// `metrics:`.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    /// A name bound by the profile.
+    pub write: Spanned<String>,
+    /// Time between two reports; default 1 m.
+    pub every: Duration,
 }
 
 /// One source.

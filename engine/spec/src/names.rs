@@ -265,10 +265,13 @@ fn uses(root: &Node) -> Vec<Use<'_>> {
             }
         }
     }
-    if let Some(name) = root.get("checkpoint").and_then(|node| node.get("store"))
-        && let Some(text) = name.text().filter(|_| !name.unresolved)
-    {
-        uses.push(Use { name: text, span: name.span, path: "checkpoint.store".to_owned(), role: Role::Checkpoints });
+    let single = [("checkpoint", "store", Role::Checkpoints), ("metrics", "write", Role::Metrics)];
+    for (section, option, role) in single {
+        if let Some(name) = root.get(section).and_then(|node| node.get(option))
+            && let Some(text) = name.text().filter(|_| !name.unresolved)
+        {
+            uses.push(Use { name: text, span: name.span, path: format!("{section}.{option}"), role });
+        }
     }
     uses
 }
@@ -315,6 +318,7 @@ fn roles(root: &Node, uses: &[Use<'_>], registry: &Registry, findings: &mut Find
                 Role::Sink => ("be written to", "sinks"),
                 Role::Table => ("store a table", "tables"),
                 Role::Checkpoints => ("keep checkpoints", "checkpoints"),
+                Role::Metrics => ("keep metrics", "metrics"),
             };
             let kinds: Vec<&str> =
                 registry.kinds().iter().filter(|kind| kind.roles.contains(&role)).map(|kind| kind.name).collect();

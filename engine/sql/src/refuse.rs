@@ -46,6 +46,8 @@ pub(crate) fn refuse(component: &str, port: &'static str, batch: &Batch, mut why
             row: (row < batch.num_rows()).then(|| row_json(&batch.rows, row)),
             raw: None,
             version: None,
+            stamps: None,
+            attempts: None,
             source: batch.origin.as_ref().map(|o| o.source.clone()),
             split: batch.origin.as_ref().map(|o| o.split.clone()),
             position: batch.column(hidden::POSITION).and_then(|c| display(c, row)),

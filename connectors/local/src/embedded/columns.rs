@@ -7,11 +7,10 @@ use arrow::array::{
 use arrow::compute::{CastOptions, cast, cast_with_options};
 use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, SchemaRef};
 use millstream_core::{Error, Result};
+use millstream_formats::declared;
 use millstream_formats::value::Cells;
 use rusqlite::Statement;
 use rusqlite::types::{ToSqlOutput, ValueRef};
-
-use millstream_formats::declared;
 
 /// A name as SQL writes it.
 pub(crate) fn quoted(name: &str) -> String {

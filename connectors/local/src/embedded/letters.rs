@@ -23,6 +23,8 @@ pub(crate) fn queue_schema() -> SchemaRef {
         text("row"),
         Field::new("raw", DataType::Binary, true),
         Field::new("version", DataType::Int64, true),
+        text("stamps"),
+        Field::new("attempts", DataType::Int64, true),
         text("source"),
         text("split"),
         text("position"),

@@ -5,6 +5,7 @@ mod config;
 mod database;
 mod layout;
 mod letters;
+mod queue;
 mod sent;
 mod sink;
 mod table;
@@ -16,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use millstream_core::connector::{Connector, ConnectorKind, Role};
+use millstream_core::dead_letter::DeadLetters;
 use millstream_core::sink::{Commitment, Sink, SinkOptions, WriteMode};
 use millstream_core::table::{TECHNICAL, TableSchema, TableStore};
 use millstream_core::{Error, Result};
@@ -25,6 +27,7 @@ pub use config::{EmbeddedConfig, Synchronous};
 use crate::clock::{self, Clock};
 use crate::refused_options::{self, Known, Problem};
 use database::Database;
+use queue::Queue;
 use sink::EmbeddedSink;
 use table::EmbeddedTable;
 
@@ -96,6 +99,15 @@ impl Connector for Embedded {
             written.entry(options.id.clone()).or_default().clone()
         };
         Ok(Box::new(EmbeddedSink::open(database, options, self.clock.clone(), rows).await?))
+    }
+    async fn dead_letters(&self, options: &SinkOptions) -> Result<Box<dyn DeadLetters>> {
+        let path = &self.config.path;
+        if !Path::new(path).exists() {
+            return Err(Error::environment(format!(
+                "there is no database `{path}` yet: no letters were ever put into it"
+            )));
+        }
+        Ok(Box::new(Queue::open(self.database().await?, options)?))
     }
     async fn table(&self, schema: &TableSchema) -> Result<Arc<dyn TableStore>> {
         Ok(Arc::new(EmbeddedTable::open(self.database().await?, schema, self.clock.clone()).await?))

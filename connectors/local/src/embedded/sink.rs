@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow::array::{AsArray, Int8Array, RecordBatch};
+use arrow::array::{AsArray, BooleanArray, Int8Array, RecordBatch};
+use arrow::compute::{filter, filter_record_batch};
 use arrow::datatypes::{Int8Type, Schema, SchemaRef};
 use async_trait::async_trait;
 use millstream_core::batch::{hidden, is_hidden};
 use millstream_core::sink::{BatchId, Outcome, Sink, SinkOptions, WriteMode};
-use millstream_core::{Batch, Result};
+use millstream_core::{Batch, Error, Result};
 use rusqlite::{Connection, ErrorCode};
 
 use super::columns::{SqlColumn, quoted};
@@ -85,31 +86,50 @@ impl EmbeddedSink {
         })
     }
 
-    /// Inserts the rows, and with them the mark that the batch `id` is there.
-    async fn insert(&self, id: Option<&BatchId>, batch: &Batch) -> Result<Vec<Outcome>> {
+    /// Inserts the rows, and with them the mark that these rows of the batch are there.
+    async fn insert(&self, named: Option<(&BatchId, &[u32])>, batch: &Batch) -> Result<Vec<Outcome>> {
         let rows = self.table_rows(batch)?;
         let diffs = batch.column(hidden::DIFF).and_then(|c| c.as_primitive_opt::<Int8Type>().cloned());
         let key = self.key.iter().map(|k| rows.schema().index_of(k)).collect::<Result<_, _>>()?;
         let sql = Statements { insert: self.insert.clone(), delete: self.delete.clone(), key };
-        let sent = self.sent.clone().zip(id.cloned());
+        let named = named.map(|(id, numbers)| (id.clone(), numbers.to_vec()));
+        let sent = self.sent.clone().zip(named);
         let path = self.database.path().to_owned();
         let work = move |connection: &Connection| {
             let failed = |e| sqlite_error(&path, e);
-            let Some((sent, id)) = &sent else {
-                return Ok((write(connection, &sql, &rows, diffs.as_ref())?.map_err(failed)?, true));
+            let Some((sent, (id, numbers))) = &sent else {
+                let outcomes = write(connection, &sql, &rows, diffs.as_ref())?.map_err(failed)?;
+                let done = outcomes.iter().filter(|o| **o == Outcome::Done).count();
+                return Ok((outcomes, done));
             };
-            if let Some(outcomes) = sent.outcomes(connection, id, rows.num_rows()).map_err(failed)? {
-                return Ok((outcomes, false));
+            let mut answers = sent.answers(connection, id).map_err(failed)?;
+            let known: Vec<Option<Outcome>> = numbers.iter().map(|number| answers.of(*number)).collect();
+            if known.iter().all(Option::is_some) {
+                return Ok((known.into_iter().flatten().collect(), 0));
             }
-            let outcomes = write(connection, &sql, &rows, diffs.as_ref())?.map_err(failed)?;
-            sent.mark(connection, id, &outcomes).map_err(failed)?;
-            Ok((outcomes, true))
+            let new: BooleanArray = known.iter().map(|k| Some(k.is_none())).collect();
+            let new_diffs = diffs.as_ref().map(|d| filter(d, &new)).transpose()?;
+            let new_diffs = new_diffs.as_ref().and_then(|d| d.as_primitive_opt::<Int8Type>());
+            let new_rows = filter_record_batch(&rows, &new)?;
+            let mut written = write(connection, &sql, &new_rows, new_diffs)?.map_err(failed)?.into_iter();
+            let (mut outcomes, mut done) = (Vec::with_capacity(numbers.len()), 0);
+            for (number, known) in numbers.iter().zip(known) {
+                let outcome = match known {
+                    Some(outcome) => outcome,
+                    None => {
+                        let outcome = written.next().ok_or_else(|| Error::bug("a row was not written"))?;
+                        answers.add(*number, &outcome);
+                        done += usize::from(outcome == Outcome::Done);
+                        outcome
+                    }
+                };
+                outcomes.push(outcome);
+            }
+            sent.mark(connection, id, &answers).map_err(failed)?;
+            Ok((outcomes, done))
         };
-        let (outcomes, inserted) = self.database.write(work).await?;
-        if inserted {
-            let done = outcomes.iter().filter(|o| **o == Outcome::Done).count();
-            self.rows.fetch_add(done as u64, Ordering::Relaxed);
-        }
+        let (outcomes, done) = self.database.write(work).await?;
+        self.rows.fetch_add(done as u64, Ordering::Relaxed);
         Ok(outcomes)
     }
 
@@ -179,8 +199,8 @@ impl Sink for EmbeddedSink {
         self.insert(None, batch).await
     }
 
-    async fn send(&mut self, id: &BatchId, batch: &Batch) -> Result<Vec<Outcome>> {
-        self.insert(Some(id), batch).await
+    async fn send(&mut self, id: &BatchId, numbers: &[u32], rows: &Batch) -> Result<Vec<Outcome>> {
+        self.insert(Some((id, numbers)), rows).await
     }
 
     async fn clean(&mut self) -> Result<()> {

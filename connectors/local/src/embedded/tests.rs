@@ -145,6 +145,8 @@ async fn dead_letters_queue_up_with_all_that_is_known_of_them() {
             row: Some(format!("{{\"trip_id\":\"t{i}\"}}")),
             raw: None,
             version: Some(i),
+            stamps: None,
+            attempts: None,
             source: Some("trip_ends".into()),
             split: None,
             position: Some("17".into()),
@@ -239,10 +241,10 @@ async fn what_was_refused_is_refused_again() {
     .unwrap();
     let batch = conformance::batch(&options, &rows);
     let id = BatchId { run: "r1".into(), checkpoint: 1, instance: 0, sequence: 0 };
-    let outcomes = sink.send(&id, &batch).await.unwrap();
+    let outcomes = sink.send(&id, &[0, 1, 2], &batch).await.unwrap();
     assert!(matches!(&outcomes[..], [Outcome::Done, Outcome::Refused(_), Outcome::Done]), "{outcomes:?}");
     let mut other = embedded.sink(&SinkOptions { generation: "g2".into(), ..options.clone() }).await.unwrap();
-    assert_eq!(other.send(&id, &batch).await.unwrap(), outcomes);
+    assert_eq!(other.send(&id, &[0, 1, 2], &batch).await.unwrap(), outcomes);
     assert!(other.summary().unwrap().starts_with("2 rows"), "{:?}", other.summary());
 }
 

@@ -17,7 +17,9 @@ use async_trait::async_trait;
 use millstream_core::Result;
 use millstream_core::checkpoint::CheckpointStore;
 use millstream_core::connector::{Connector, SourceOptions};
+use millstream_core::dead_letter::DeadLetters;
 use millstream_core::format::RecordFormat;
+use millstream_core::metrics::MetricStore;
 use millstream_core::sink::{BatchId, Commitment, Sink, SinkOptions};
 use millstream_core::source::SplitSource;
 use millstream_core::table::{TableSchema, TableStore};
@@ -60,8 +62,8 @@ impl FromStr for Fault {
 #[derive(Debug, Default)]
 struct Script {
     next: VecDeque<Fault>,
-    /// Batches of outboxes, by sink, whose first row was refused: it is refused whenever they are sent.
-    refused: HashSet<(String, BatchId)>,
+    /// Rows of outboxes that were refused, by sink, batch and number: they are refused whenever they are sent first.
+    refused: HashSet<(String, BatchId, u32)>,
 }
 
 /// The faults of the next calls, in order; clones are the same script.
@@ -88,13 +90,13 @@ impl Faults {
     pub(crate) fn take_other_than(&self, fault: Fault) -> Option<Fault> {
         self.script().next.pop_front_if(|next| *next != fault)
     }
-    /// The first row of a batch is refused for good.
-    pub(crate) fn refuse(&self, sink: &str, id: &BatchId) {
-        self.script().refused.insert((sink.to_owned(), id.clone()));
+    /// A row of a batch is refused for good.
+    pub(crate) fn refuse(&self, sink: &str, id: &BatchId, number: u32) {
+        self.script().refused.insert((sink.to_owned(), id.clone(), number));
     }
-    /// Whether the first row of a batch was refused.
-    pub(crate) fn is_refused(&self, sink: &str, id: &BatchId) -> bool {
-        self.script().refused.contains(&(sink.to_owned(), id.clone()))
+    /// Whether a row of a batch was refused.
+    pub(crate) fn is_refused(&self, sink: &str, id: &BatchId, number: u32) -> bool {
+        self.script().refused.contains(&(sink.to_owned(), id.clone(), number))
     }
 }
 
@@ -145,8 +147,14 @@ impl Connector for FaultyConnector {
     async fn written(&self, options: &SinkOptions) -> Result<Vec<RecordBatch>> {
         self.inner.written(options).await
     }
+    async fn dead_letters(&self, options: &SinkOptions) -> Result<Box<dyn DeadLetters>> {
+        self.inner.dead_letters(options).await
+    }
     async fn table(&self, schema: &TableSchema) -> Result<Arc<dyn TableStore>> {
         Ok(Arc::new(FaultyTable::new(self.inner.table(schema).await?, self.faults.clone())))
+    }
+    async fn metrics(&self, pipeline: &str) -> Result<Box<dyn MetricStore>> {
+        self.inner.metrics(pipeline).await
     }
     async fn checkpoints(&self, pipeline: &str) -> Result<Arc<dyn CheckpointStore>> {
         let inner = self.inner.checkpoints(pipeline).await?;

@@ -8,6 +8,9 @@ use serde_json::Value;
 
 use super::{Fault, Faults};
 
+/// The batch of an outbox that rows are of, and their numbers in it; none where they are written without ids.
+type Named<'a> = Option<(&'a BatchId, &'a [u32])>;
+
 /// Decorates a sink. `write`, `send`, `prepare` and `commit` take the next fault. The last two know no single rows:
 /// whatever the fault, they are down, and with [`Fault::AppliedButError`] they are done all the same.
 pub struct FaultySink {
@@ -23,14 +26,14 @@ impl FaultySink {
         Self { inner, id: id.to_owned(), commitment, faults }
     }
 
-    async fn pass(&mut self, id: Option<&BatchId>, batch: &Batch) -> Result<Vec<Outcome>> {
+    async fn pass(&mut self, id: Named<'_>, batch: &Batch) -> Result<Vec<Outcome>> {
         match id {
-            Some(id) => self.inner.send(id, batch).await,
+            Some((id, numbers)) => self.inner.send(id, numbers, batch).await,
             None => self.inner.write(batch).await,
         }
     }
 
-    async fn take(&mut self, id: Option<&BatchId>, batch: &Batch) -> Result<Vec<Outcome>> {
+    async fn take(&mut self, id: Named<'_>, batch: &Batch) -> Result<Vec<Outcome>> {
         // What is staged is a matter of one process and its disk: no answer gets lost there before the checkpoint.
         let fault = match self.commitment {
             Commitment::Staged => self.faults.take_other_than(Fault::AppliedButError),
@@ -40,8 +43,8 @@ impl FaultySink {
             Some(Fault::Throttled) => Ok(vec![Outcome::Retry("throttled on purpose".into()); batch.num_rows()]),
             Some(Fault::Unavailable) => Err(Error::unavailable("down on purpose")),
             Some(Fault::Refused) => {
-                if let Some(id) = id {
-                    self.faults.refuse(&self.id, id);
+                if let Some((id, numbers)) = id {
+                    self.faults.refuse(&self.id, id, numbers.first().copied().unwrap_or_default());
                 }
                 self.all_but_first(id, batch).await
             }
@@ -54,17 +57,20 @@ impl FaultySink {
     }
 
     /// A batch whose first row was refused is sent without it again.
-    async fn pass_as_before(&mut self, id: Option<&BatchId>, batch: &Batch) -> Result<Vec<Outcome>> {
+    async fn pass_as_before(&mut self, id: Named<'_>, batch: &Batch) -> Result<Vec<Outcome>> {
         match id {
-            Some(known) if self.faults.is_refused(&self.id, known) => self.all_but_first(id, batch).await,
+            Some((known, [first, ..])) if self.faults.is_refused(&self.id, known, *first) => {
+                self.all_but_first(id, batch).await
+            }
             _ => self.pass(id, batch).await,
         }
     }
 
-    async fn all_but_first(&mut self, id: Option<&BatchId>, batch: &Batch) -> Result<Vec<Outcome>> {
+    async fn all_but_first(&mut self, id: Named<'_>, batch: &Batch) -> Result<Vec<Outcome>> {
         let mut outcomes = vec![Outcome::Refused("refused on purpose".into())];
         if batch.num_rows() > 1 {
             let rest = batch.with_rows(batch.rows.slice(1, batch.num_rows() - 1));
+            let id = id.map(|(id, numbers)| (id, numbers.get(1..).unwrap_or_default()));
             outcomes.extend(self.pass(id, &rest).await?);
         }
         Ok(outcomes)
@@ -84,8 +90,8 @@ impl Sink for FaultySink {
     async fn write(&mut self, batch: &Batch) -> Result<Vec<Outcome>> {
         self.take(None, batch).await
     }
-    async fn send(&mut self, id: &BatchId, batch: &Batch) -> Result<Vec<Outcome>> {
-        self.take(Some(id), batch).await
+    async fn send(&mut self, id: &BatchId, numbers: &[u32], rows: &Batch) -> Result<Vec<Outcome>> {
+        self.take(Some((id, numbers)), rows).await
     }
     async fn poll(&mut self) -> Result<()> {
         self.inner.poll().await

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use millstream_core::format::RecordFormat;
-use millstream_core::source::{Position, Read, Split, SplitId, SplitReader, SplitSource};
+use millstream_core::source::{Applied, Position, Read, Split, SplitId, SplitReader, SplitSource};
 use millstream_core::{Error, Result};
 
 use super::Faults;
@@ -36,6 +36,12 @@ impl SplitSource for FaultySource {
     fn ordered(&self) -> bool {
         self.inner.ordered()
     }
+    fn acknowledges(&self) -> bool {
+        self.inner.acknowledges()
+    }
+    fn late_by_arrival(&self) -> bool {
+        self.inner.late_by_arrival()
+    }
     fn format(&self) -> RecordFormat {
         self.inner.format()
     }
@@ -61,5 +67,14 @@ impl SplitReader for FaultyReader {
             None => self.inner.next().await,
             Some(_) => Err(Error::unavailable("cannot be read on purpose")),
         }
+    }
+    fn applied(&mut self, records: &[Applied]) {
+        self.inner.applied(records);
+    }
+    async fn acknowledge(&mut self, covered: &[Position]) -> Result<Vec<Position>> {
+        self.inner.acknowledge(covered).await
+    }
+    async fn release(&mut self, records: &[Position]) {
+        self.inner.release(records).await;
     }
 }

@@ -78,10 +78,10 @@ async fn a_batch_is_refused_whenever_it_is_sent() {
     let id = BatchId { run: "r1".into(), checkpoint: 1, instance: 0, sequence: 0 };
     faults.add(Fault::Refused, 1);
     let mut sink = connector.sink(&options).await.unwrap();
-    let outcomes = sink.send(&id, &batch).await.unwrap();
+    let outcomes = sink.send(&id, &[0, 1, 2], &batch).await.unwrap();
     let mut restarted = connector.sink(&options).await.unwrap();
     faults.add(Fault::AppliedButError, 1);
-    assert_eq!(restarted.send(&id, &batch).await.unwrap_err().kind(), ErrorKind::Indeterminate);
-    assert_eq!(restarted.send(&id, &batch).await.unwrap(), outcomes);
+    assert_eq!(restarted.send(&id, &[0, 1, 2], &batch).await.unwrap_err().kind(), ErrorKind::Indeterminate);
+    assert_eq!(restarted.send(&id, &[0, 1, 2], &batch).await.unwrap(), outcomes);
     assert_eq!(memory::handle("faulty_queue").rows_written("s"), 2);
 }

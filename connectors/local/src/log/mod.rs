@@ -1,6 +1,7 @@
 //! `log`: one line per row in the log of the process, for alerts on the laptop.
 
 mod config;
+mod metrics;
 mod sink;
 
 use std::sync::Arc;
@@ -8,11 +9,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use millstream_core::Result;
 use millstream_core::connector::{Connector, ConnectorKind, Role};
+use millstream_core::metrics::MetricStore;
 use millstream_core::sink::{Commitment, Sink, SinkOptions};
 
 pub use config::{Level, LogConfig};
 
 use crate::refused_options::{self, Known, Problem};
+use metrics::LogMetrics;
 use sink::LogSink;
 
 #[derive(Debug)]
@@ -35,6 +38,9 @@ impl Connector for Log {
         refused_options::refuse(options, self.sink_problem(options))?;
         Ok(Box::new(LogSink::new(self.0.level, options)?))
     }
+    async fn metrics(&self, pipeline: &str) -> Result<Box<dyn MetricStore>> {
+        Ok(Box::new(LogMetrics::new(self.0.level, pipeline)))
+    }
 }
 
 /// The kind `log`.
@@ -42,7 +48,7 @@ pub(crate) fn kind() -> ConnectorKind {
     ConnectorKind {
         name: "log",
         summary: "One line per row in the log of the process",
-        roles: &[Role::Sink],
+        roles: &[Role::Sink, Role::Metrics],
         built_in: true,
         options: || schemars::schema_for!(LogConfig),
         parse: |options| Ok(Arc::new(Log(serde_json::from_value(options).map_err(|e| e.to_string())?))),
@@ -51,6 +57,8 @@ pub(crate) fn kind() -> ConnectorKind {
 
 #[cfg(test)]
 mod tests {
+    use millstream_core::EventTime;
+    use millstream_core::metrics::{Metric, Unit};
     use millstream_core::sink::Outcome;
 
     use super::*;
@@ -74,5 +82,24 @@ mod tests {
         assert_eq!(lines, ["alerts of events: id-000001 costs 9999999999999999999999999999.93"]);
         let wrong = SinkOptions { message: Some("{id".into()), ..base };
         assert!(LogSink::new(Level::Warn, &wrong).err().unwrap().to_string().contains("the message `{id`"));
+    }
+
+    #[test]
+    fn metrics_are_a_line_with_the_greatest_of_what_was_looked_at() {
+        let metric = |name, node: Option<&str>, unit, values: &[(f64, u64)]| Metric {
+            name,
+            node: node.map(str::to_owned),
+            unit,
+            values: values.to_vec(),
+            at: EventTime(0),
+        };
+        let all = [
+            metric("RecordsIn", None, Unit::Count, &[(5.0, 1)]),
+            metric("RecordsIn", Some("rides"), Unit::Count, &[(5.0, 1)]),
+            metric("MillisBehindLatest", Some("rides"), Unit::Milliseconds, &[(3.0, 40), (900.0, 1)]),
+        ];
+        let line = LogMetrics::new(Level::Info, "shop").line(&all);
+        let nodes = r#"{"rides":{"RecordsIn":5,"MillisBehindLatest":900}}"#;
+        assert_eq!(line, format!(r#"metrics of shop: {{"RecordsIn":5,"nodes":{nodes}}}"#));
     }
 }

@@ -69,18 +69,21 @@ impl LogSink {
     }
 }
 
+/// Writes a line.
+pub(crate) fn say(level: Level, sink: &str, line: &str) {
+    match level {
+        Level::Error => tracing::error!(sink, "{line}"),
+        Level::Warn => tracing::warn!(sink, "{line}"),
+        Level::Info => tracing::info!(sink, "{line}"),
+        Level::Debug => tracing::debug!(sink, "{line}"),
+    }
+}
+
 #[async_trait]
 impl Sink for LogSink {
     async fn write(&mut self, batch: &Batch) -> Result<Vec<Outcome>> {
         let sink = self.id.as_str();
-        for line in self.lines(batch)? {
-            match self.level {
-                Level::Error => tracing::error!(sink, "{line}"),
-                Level::Warn => tracing::warn!(sink, "{line}"),
-                Level::Info => tracing::info!(sink, "{line}"),
-                Level::Debug => tracing::debug!(sink, "{line}"),
-            }
-        }
+        self.lines(batch)?.iter().for_each(|line| say(self.level, sink, line));
         Ok(vec![Outcome::Done; batch.num_rows()])
     }
 }

@@ -1,5 +1,6 @@
 //! Capturing rows: at once, when their checkpoint is committed, or as a queue.
 
+use arrow::array::BooleanArray;
 use async_trait::async_trait;
 use millstream_core::sink::{BatchId, Outcome, Prepared, Sink, SinkOptions};
 use millstream_core::stager::Stager;
@@ -40,12 +41,19 @@ impl Sink for MemorySink {
         Ok(vec![Outcome::Done; batch.num_rows()])
     }
 
-    async fn send(&mut self, id: &BatchId, batch: &Batch) -> Result<Vec<Outcome>> {
-        let again = !self.memory.lock().sent.insert((self.id.clone(), id.clone()));
-        if again && self.delivery == Delivery::Outbox {
-            return Ok(vec![Outcome::Done; batch.num_rows()]);
+    async fn send(&mut self, id: &BatchId, numbers: &[u32], rows: &Batch) -> Result<Vec<Outcome>> {
+        let new: BooleanArray = {
+            let sent = &mut self.memory.lock().sent;
+            numbers.iter().map(|number| Some(sent.insert((self.id.clone(), id.clone(), *number)))).collect()
+        };
+        if self.delivery != Delivery::Outbox {
+            return self.write(rows).await;
         }
-        self.write(batch).await
+        let new = rows.filter(&new)?;
+        if new.num_rows() > 0 {
+            self.write(&new).await?;
+        }
+        Ok(vec![Outcome::Done; rows.num_rows()])
     }
 
     async fn prepare(&mut self, checkpoint: u64, _whole: bool) -> Result<Prepared> {

@@ -50,8 +50,8 @@ pub(crate) struct Contents {
     pub(crate) staged: BTreeMap<Stage, Vec<Batch>>,
     /// What has been made visible.
     pub(crate) committed: BTreeSet<Stage>,
-    /// Batches of outboxes by sink.
-    pub(crate) sent: HashSet<(String, BatchId)>,
+    /// Rows of outboxes by sink, batch and number.
+    pub(crate) sent: HashSet<(String, BatchId, u32)>,
     pub(crate) commits: HashMap<String, usize>,
     pub(crate) tables: HashMap<String, Arc<MemoryTable>>,
 }

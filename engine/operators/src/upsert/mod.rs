@@ -40,6 +40,7 @@ mod fit;
 mod layout;
 mod merge;
 mod remember;
+mod replay;
 mod restore;
 mod spec;
 mod stamp;

@@ -14,8 +14,42 @@ use millstream_core::{Result, key};
 use millstream_state::{Meta, Slot, content};
 
 use super::Upsert;
+use super::merge::Merged;
 use super::stamp::{Stamp, from_json};
 use crate::isolate::evaluate;
+
+/// By group that content hashes decide about, the stamp of each row.
+pub(super) type Contents = Vec<(usize, Vec<Option<Stamp>>)>;
+
+/// Puts whole rows, at most one per key, with their stamps as a store keeps them; gives their slots.
+pub(super) fn put_rows(
+    to: &mut Merged,
+    rows: &RecordBatch,
+    stamps: &[Option<&str>],
+    contents: &Contents,
+) -> Result<Vec<Slot>> {
+    let layout = to.layout.clone();
+    let hashes = key::hash_rows(rows, &layout.key)?;
+    let mut slots = Vec::with_capacity(rows.num_rows());
+    to.table.find_or_insert(rows, &layout.key, &hashes, &mut slots)?;
+    for column in (0..layout.width).filter(|c| !layout.key.contains(c)) {
+        let data = to.table.column_mut(column)?;
+        let cells = data.cells(rows.column(column))?;
+        data.scatter(&slots, &cells, None);
+    }
+    for (row, (slot, text)) in slots.iter().zip(stamps).enumerate() {
+        let stamps: HashMap<usize, Stamp> = text
+            .map(from_json)
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|(name, stamp)| Some((layout.table.index_of(&name).ok()?, stamp)))
+            .collect();
+        let content: Vec<(usize, Stamp)> =
+            contents.iter().filter_map(|(g, hashes)| Some((*g, hashes.get(row).copied().flatten()?))).collect();
+        to.put_stamps(*slot, &stamps, &content)?;
+    }
+    Ok(slots)
+}
 
 /// Own rows merged with what the store had.
 pub(super) struct MergedRows {
@@ -126,7 +160,7 @@ impl Upsert {
         Ok(())
     }
     /// A stored row in the table's columns.
-    fn aligned(&self, row: &RecordBatch) -> Result<RecordBatch> {
+    pub(super) fn aligned(&self, row: &RecordBatch) -> Result<RecordBatch> {
         let column = |field: &Arc<arrow::datatypes::Field>| -> Result<ArrayRef> {
             match row.column_by_name(field.name()) {
                 None => Ok(new_null_array(field.data_type(), row.num_rows())),
@@ -155,31 +189,14 @@ impl Upsert {
             meta.flags |= Meta::CONTACTED;
             meta.written = row.version;
         }
-        let key = self.layout.key.clone();
-        let hashes = key::hash_rows(stored, &key)?;
-        let mut bases = Vec::with_capacity(slots.len());
-        self.base.table.find_or_insert(stored, &key, &hashes, &mut bases)?;
-        for column in (0..self.layout.width).filter(|c| !key.contains(c)) {
-            let data = self.base.table.column_mut(column)?;
-            let cells = data.cells(stored.column(column))?;
-            data.scatter(&bases, &cells, None);
-        }
+        let stamps: Vec<Option<&str>> = stale.iter().map(|(_, row)| row.stamps.as_deref()).collect();
         let contents = self.contents(stored)?;
-        for (row, ((slot, base), (_, stored))) in slots.iter().zip(&bases).zip(stale).enumerate() {
-            let text = stored.stamps.as_deref().map(from_json).unwrap_or_default();
-            let stamps: HashMap<usize, Stamp> = text
-                .into_iter()
-                .filter_map(|(name, stamp)| Some((self.layout.table.index_of(&name).ok()?, stamp)))
-                .collect();
-            let content: Vec<(usize, Stamp)> =
-                contents.iter().filter_map(|(g, hashes)| Some((*g, hashes.get(row).copied().flatten()?))).collect();
-            self.base.put_stamps(*base, &stamps, &content)?;
-            self.base_of.insert(*slot, *base);
-        }
+        let bases = put_rows(&mut self.base, stored, &stamps, &contents)?;
+        self.base_of.extend(slots.iter().copied().zip(bases));
         Ok(())
     }
     /// For each group that content hashes decide about, its stamp per row; none where nothing has set it.
-    fn contents(&self, rows: &RecordBatch) -> Result<Vec<(usize, Vec<Option<Stamp>>)>> {
+    pub(super) fn contents(&self, rows: &RecordBatch) -> Result<Contents> {
         let mut contents = Vec::new();
         for (at, group) in self.layout.groups.iter().enumerate().filter(|(_, g)| !g.latest) {
             // Such a group is all that its one input sets.

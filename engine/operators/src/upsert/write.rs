@@ -19,6 +19,8 @@ pub struct DirtyRows {
     slots: Vec<Slot>,
     /// What the store is to put.
     pub rows: TableRows,
+    /// By row, how often it was tried, where whoever puts the rows knows that.
+    pub attempts: Vec<u64>,
 }
 
 impl DirtyRows {
@@ -67,7 +69,7 @@ impl Upsert {
         self.flying.extend_from_slice(&slots);
         let merged = self.merged_rows(&slots)?;
         let rows = self.as_stored(&slots, merged.rows, versions)?;
-        Ok(Some(DirtyRows { slots, rows }))
+        Ok(Some(DirtyRows { slots, rows, attempts: Vec::new() }))
     }
     /// Gives rows back that did not get through: they are dirty again.
     pub fn retry(&mut self, rows: DirtyRows) {
@@ -142,6 +144,8 @@ impl Upsert {
             row: Some(row_json(&rows.rows.rows, row)),
             raw: None,
             version: rows.rows.versions.get(row).copied(),
+            stamps: rows.rows.stamps.get(row).cloned().flatten(),
+            attempts: rows.attempts.get(row).copied(),
             source: None,
             split: None,
             position: None,

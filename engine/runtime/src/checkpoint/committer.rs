@@ -49,8 +49,8 @@ pub(crate) struct Committer {
     retained: Vec<Manifest>,
     /// Reports of one checkpoint: from every place of every worker.
     expected: usize,
-    /// Sinks, on every worker.
-    sinks: usize,
+    /// Sinks, and sources whose records leave their stream, on every worker.
+    finalisers: usize,
 }
 
 /// All reports of a checkpoint.
@@ -64,14 +64,15 @@ impl Committer {
         retained: Vec<Manifest>,
     ) -> Self {
         let workers = shared.options.workers;
-        let (mut places, mut sinks) = (0, 0);
-        for node in &shared.graph.nodes {
+        let (mut places, mut finalisers) = (0, 0);
+        for (number, node) in shared.graph.nodes.iter().enumerate() {
             places += match &node.kind {
                 NodeKind::Operator(stages) => stages.len(),
                 NodeKind::Sink(sink) => 1 + usize::from(sink.before.is_some()),
                 NodeKind::Source(_) | NodeKind::Upsert(_) => 1,
             };
-            sinks += usize::from(matches!(node.kind, NodeKind::Sink(_)));
+            let acknowledges = shared.opened.sources.get(&number).is_some_and(|s| s.acknowledges());
+            finalisers += usize::from(acknowledges || matches!(node.kind, NodeKind::Sink(_)));
         }
         let checkpoints = shared.options.checkpoints.as_ref();
         let restored = &shared.restored;
@@ -85,7 +86,7 @@ impl Committer {
             counters: restored.counters.clone(),
             retained,
             expected: places * workers,
-            sinks: sinks * workers,
+            finalisers: finalisers * workers,
             shared,
             requests,
             mail,
@@ -209,7 +210,7 @@ impl Committer {
 
     async fn finalised(&mut self, checkpoint: u64) -> Result<u64> {
         let (mut done, mut refused) = (0, 0);
-        while done < self.sinks {
+        while done < self.finalisers {
             if let Mail::Finalised(Finalised { checkpoint: n, refused: more }) = self.letter().await?
                 && n == checkpoint
             {

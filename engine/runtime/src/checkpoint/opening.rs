@@ -125,7 +125,7 @@ async fn finish(
             let failed: u64 = resent.iter().map(|(_, d)| d.failed.len() as u64 + d.dropped).sum();
             refused += failed;
             if let (false, Some((_, delivered))) = (spec.has_failed_port, resent.first()) {
-                let why = delivered.failed.first().map(|(_, r)| r.text.clone()).unwrap_or_default();
+                let why = delivered.failed.first().map(|f| f.reason.text.clone()).unwrap_or_default();
                 let message = format!("rows that were to be sent are refused and have nowhere else to go: {why}");
                 return Err(at(Error::unavailable(message)));
             }

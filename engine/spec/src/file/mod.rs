@@ -48,6 +48,8 @@ pub(crate) struct File {
     pub(crate) profiles: Entries<Entries<Binding>>,
     /// When and where the state of the pipeline is saved.
     pub(crate) checkpoint: Option<Checkpoint>,
+    /// Where the pipeline's metrics go. Default: nowhere; `run` shows them while it runs.
+    pub(crate) metrics: Option<Metrics>,
     /// What sinks and tables do about trouble; each may override it.
     pub(crate) delivery: Option<Delivery>,
     /// Streams that are read, by id. Ports: `<id>`, `<id>.raw`, `<id>.rejected`, `<id>.late`.
@@ -81,6 +83,16 @@ pub(crate) struct Checkpoint {
     /// How many checkpoints are kept. Default: 3.
     #[schemars(range(min = 1))]
     pub(crate) keep: Option<u32>,
+}
+
+/// Where the pipeline's metrics go.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Metrics {
+    /// A name bound by the profile, such as one bound to `cloudwatch`, or to `log` on the laptop.
+    pub(crate) write: Spanned<String>,
+    /// Time between two reports. Default: 1m.
+    pub(crate) every: Option<DurationText>,
 }
 
 /// What a sink or table does about trouble.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use millstream_core::ledger::Counts;
 use millstream_core::snapshot::{Layer, StateLayout};
-use millstream_core::source::{Position, SplitId};
+use millstream_core::source::{Applied, Position, SplitId};
 use millstream_core::time::EventTime;
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +66,9 @@ pub struct SplitState {
     pub finished: bool,
     /// Its size in bytes, where that is known.
     pub size: Option<u64>,
+    /// Of a queue: records that are covered and not known to have left it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub applied: Vec<Applied>,
 }
 
 /// The state of an operator or sink.

@@ -104,6 +104,7 @@ pub async fn sink(under_test: &impl SinkUnderTest) {
         Commitment::Outbox { deduplicates } => {
             outbox::rows_are_out_when_they_are_sent(&case("sent")).await;
             outbox::a_second_sending(&case("again"), deduplicates).await;
+            outbox::rows_are_told_apart(&case("apart"), deduplicates).await;
         }
     }
 }

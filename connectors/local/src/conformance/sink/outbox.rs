@@ -10,7 +10,8 @@ fn id(checkpoint: u64, instance: usize, sequence: u64) -> BatchId {
 }
 
 async fn send<T: SinkUnderTest>(case: &Case<'_, T>, sink: &mut dyn Sink, id: &BatchId, rows: &RecordBatch) {
-    let outcomes = sink.send(id, &case.batch(rows)).await.unwrap();
+    let numbers: Vec<u32> = (0..rows.num_rows() as u32).collect();
+    let outcomes = sink.send(id, &numbers, &case.batch(rows)).await.unwrap();
     assert_eq!(outcomes, vec![Outcome::Done; rows.num_rows()], "one outcome per row, also of a second sending");
 }
 
@@ -52,4 +53,22 @@ pub(super) async fn a_second_sending<T: SinkUnderTest>(case: &Case<'_, T>, dedup
     send(case, sink.as_mut(), &other, &batches[0]).await;
     seen.push(batches[0].clone());
     case.sees(&seen, "another run has other ids").await;
+}
+
+/// Some rows of a batch are sent again while others are there; then another process sends all of it.
+pub(super) async fn rows_are_told_apart<T: SinkUnderTest>(case: &Case<'_, T>, deduplicates: bool) {
+    let (first, second) = (case.rows.slice(0, 40), case.rows.slice(40, 60));
+    let mut sink = case.start("g1", 1).await.remove(0);
+    for (from, rows) in [(0, &first), (40, &second)] {
+        let numbers: Vec<u32> = (from..from + rows.num_rows() as u32).collect();
+        let outcomes = sink.send(&id(1, 0, 0), &numbers, &case.batch(rows)).await.unwrap();
+        assert_eq!(outcomes, vec![Outcome::Done; rows.num_rows()]);
+    }
+    case.sees_first(100, "rows of one batch that are sent apart are different rows").await;
+    let mut sink = case.start("g2", 1).await.remove(0);
+    let all = case.rows.slice(0, 100);
+    send(case, sink.as_mut(), &id(1, 0, 0), &all).await;
+    let again = (!deduplicates).then_some(all.clone());
+    let seen: Vec<RecordBatch> = std::iter::once(all).chain(again).collect();
+    case.sees(&seen, "each is known").await;
 }

@@ -1,0 +1,124 @@
+//! `sqs`: a queue of Amazon SQS: messages read, rows sent, dead letters kept and read back.
+
+mod client;
+mod config;
+mod known;
+mod letters;
+mod outgoing;
+mod payload;
+mod sink;
+mod source;
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use millstream_core::clock;
+use millstream_core::connector::{Connector, ConnectorKind, Role, SourceOptions};
+use millstream_core::dead_letter::DeadLetters;
+use millstream_core::format::{Compression, RecordFormat};
+use millstream_core::sink::{Commitment, Sink, SinkOptions, WriteMode, unsupported};
+use millstream_core::source::SplitSource;
+use millstream_core::{Error, Result};
+
+pub use config::{Oversize, SqsConfig};
+
+use crate::access::Access;
+use crate::message::is_refused;
+use client::Queue;
+use letters::Letters;
+use payload::Payloads;
+use sink::SqsSink;
+use source::SqsSource;
+
+#[derive(Debug)]
+struct Sqs {
+    config: SqsConfig,
+    queue: Queue,
+    payloads: Payloads,
+    /// Messages sent by each sink, all its instances together.
+    sent: Mutex<HashMap<String, Arc<AtomicU64>>>,
+}
+
+impl Sqs {
+    fn new(config: SqsConfig) -> Self {
+        let SqsConfig { region, endpoint, role_arn, .. } = &config;
+        let access = Arc::new(Access::new(region.as_deref(), endpoint.as_deref(), role_arn.as_deref()));
+        let queue = Queue::new(access, &config);
+        Self { queue, payloads: Payloads::new(&config), config, sent: Mutex::default() }
+    }
+}
+
+#[async_trait]
+impl Connector for Sqs {
+    fn kind(&self) -> &'static str {
+        "sqs"
+    }
+    fn record_format(&self) -> RecordFormat {
+        self.config.format
+    }
+    fn positions_are_offsets(&self) -> bool {
+        false
+    }
+    fn problems(&self) -> Vec<String> {
+        self.config.problems()
+    }
+    async fn source(&self, _options: &SourceOptions) -> Result<Box<dyn SplitSource>> {
+        // Finds out now whether the queue is there and credentials are.
+        self.queue.open().await?;
+        let (queue, payloads) = (self.queue.clone(), self.payloads.clone());
+        Ok(Box::new(SqsSource::new(queue, payloads, self.config.clone(), clock::system())))
+    }
+    fn sink_problem(&self, options: &SinkOptions) -> Option<(&'static str, String)> {
+        let given = [
+            ("path", options.path.is_some()),
+            ("compression", options.compression != Compression::None),
+            ("mode", options.mode == WriteMode::Overwrite),
+            ("subject", options.subject.is_some()),
+            ("message", options.message.is_some()),
+        ];
+        if let Some((option, _)) = given.into_iter().find(|(_, given)| *given) {
+            return Some((option, unsupported("sqs", option).message().to_owned()));
+        }
+        if !matches!(options.format, RecordFormat::Json | RecordFormat::Raw) {
+            return Some(("format", "a message is one row: `format` is `json` or `raw`".to_owned()));
+        }
+        outgoing::group(&self.config, options).err().map(|e| ("write", e.to_string()))
+    }
+    fn commitment(&self, _options: &SinkOptions) -> Commitment {
+        Commitment::Outbox { deduplicates: self.config.is_fifo() }
+    }
+    async fn sink(&self, options: &SinkOptions) -> Result<Box<dyn Sink>> {
+        if let Some((_, message)) = self.sink_problem(options) {
+            return Err(Error::config(format!("`{}`: {message}", options.id)));
+        }
+        // Finds out now whether the queue is there and credentials are.
+        self.queue.open().await?;
+        let sent = {
+            let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+            sent.entry(options.id.clone()).or_default().clone()
+        };
+        Ok(Box::new(SqsSink::new(self.queue.clone(), self.payloads.clone(), &self.config, options, sent)?))
+    }
+    async fn dead_letters(&self, options: &SinkOptions) -> Result<Box<dyn DeadLetters>> {
+        if !is_refused(&options.schema) {
+            let message = "gets no refused rows: name one that reads `*.failed`";
+            return Err(Error::config(format!("the sink `{}` {message}", options.id)));
+        }
+        self.queue.open().await?;
+        Ok(Box::new(Letters::new(self.queue.clone(), self.payloads.clone())))
+    }
+}
+
+/// The kind `sqs`.
+pub(crate) fn kind() -> ConnectorKind {
+    ConnectorKind {
+        name: "sqs",
+        summary: "Amazon SQS: messages of a queue",
+        roles: &[Role::Source, Role::Sink],
+        built_in: true,
+        options: || schemars::schema_for!(SqsConfig),
+        parse: |options| Ok(Arc::new(Sqs::new(serde_json::from_value(options).map_err(|e| e.to_string())?))),
+    }
+}

@@ -1,0 +1,133 @@
+//! Rows to a queue.
+//!
+//! ```text
+//! rows -> messages -> (too large: body to S3) -> calls of up to 10 messages and 1 MiB -> an outcome per row
+//! ```
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use millstream_core::sink::{BatchId, Outcome, Sink, SinkOptions};
+use millstream_core::{Batch, Result};
+
+use super::client::Queue;
+use super::config::SqsConfig;
+use super::outgoing::{self, LIMIT, Shape};
+use super::payload::Payloads;
+use crate::post::{self, Entry, Outgoing, Post, may_pass, set};
+
+/// Sends rows to a queue.
+pub(crate) struct SqsSink {
+    queue: Queue,
+    payloads: Payloads,
+    shape: Shape,
+    fifo: bool,
+    /// What names rows that are written without ids begins with, and how many there were.
+    own: String,
+    unnamed: u64,
+    /// What the objects of large bodies begin with.
+    folder: String,
+    first: bool,
+    /// Messages sent by all instances.
+    sent: Arc<AtomicU64>,
+}
+
+impl SqsSink {
+    pub(crate) fn new(
+        queue: Queue,
+        payloads: Payloads,
+        config: &SqsConfig,
+        options: &SinkOptions,
+        sent: Arc<AtomicU64>,
+    ) -> Result<Self> {
+        Ok(Self {
+            queue,
+            payloads,
+            shape: Shape::new(config, options)?,
+            fifo: config.is_fifo(),
+            own: format!("{}-{}", options.generation, options.instance),
+            unnamed: 0,
+            folder: format!("{}/{}", options.pipeline, options.id),
+            first: options.instance == 0,
+            sent,
+        })
+    }
+
+    async fn deliver(&mut self, ids: &[String], batch: &Batch) -> Result<Vec<Outcome>> {
+        let mut outcomes: Vec<Option<Outcome>> = vec![None; ids.len()];
+        let mut ready = Vec::with_capacity(ids.len());
+        for message in self.shape.messages(batch, ids)? {
+            let row = message.row;
+            match self.fitted(message).await? {
+                Ok(message) => ready.push(message),
+                Err(outcome) => set(&mut outcomes, row, outcome),
+            }
+        }
+        match self.fifo {
+            true => post::send_in_order(&self.queue, ready, &mut outcomes).await?,
+            false => post::send_all(&self.queue, ready, &mut outcomes).await?,
+        }
+        let outcomes = post::every(outcomes)?;
+        let done = outcomes.iter().filter(|o| **o == Outcome::Done).count() as u64;
+        self.sent.fetch_add(done, Ordering::Relaxed);
+        Ok(outcomes)
+    }
+
+    /// A message that fits a call; the body of one that does not goes elsewhere.
+    async fn fitted(&self, mut message: Outgoing) -> Result<Result<Outgoing, Outcome>> {
+        let bytes = message.bytes();
+        if bytes <= LIMIT {
+            return Ok(Ok(message));
+        }
+        if !self.payloads.has_place() {
+            return Ok(Err(Outcome::Refused(format!(
+                "the message has {bytes} bytes, and SQS takes {LIMIT}: name a bucket for large ones with `oversize`"
+            ))));
+        }
+        match self.payloads.put(&format!("{}/{}.json", self.folder, message.id), &message.body).await {
+            Ok(pointer) => {
+                outgoing::pointing(&mut message, pointer.body());
+                Ok(match message.bytes() {
+                    small if small <= LIMIT => Ok(message),
+                    large => {
+                        Err(Outcome::Refused(format!("the attributes alone have {large} bytes, and SQS takes {LIMIT}")))
+                    }
+                })
+            }
+            Err(e) if may_pass(&e) => Ok(Err(Outcome::Retry(e.to_string()))),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+#[async_trait]
+impl Post for Queue {
+    fn limit(&self) -> usize {
+        LIMIT
+    }
+    async fn post(&self, call: &[Outgoing]) -> Result<Vec<Entry>> {
+        let entries = call.iter().enumerate().map(|(place, message)| outgoing::entry(message, place));
+        self.send(entries.collect::<Result<_>>()?).await
+    }
+}
+
+#[async_trait]
+impl Sink for SqsSink {
+    async fn write(&mut self, batch: &Batch) -> Result<Vec<Outcome>> {
+        let ids: Vec<String> =
+            (0..batch.num_rows() as u64).map(|row| format!("{}-w{}", self.own, self.unnamed + row)).collect();
+        self.unnamed += batch.num_rows() as u64;
+        self.deliver(&ids, batch).await
+    }
+
+    async fn send(&mut self, id: &BatchId, numbers: &[u32], rows: &Batch) -> Result<Vec<Outcome>> {
+        let ids: Vec<String> = numbers.iter().map(|number| id.row(*number)).collect();
+        self.deliver(&ids, rows).await
+    }
+
+    fn summary(&self) -> Option<String> {
+        let sent = self.sent.load(Ordering::Relaxed);
+        self.first.then(|| format!("{sent} messages to {}", self.queue.shown()))
+    }
+}
