@@ -5,11 +5,12 @@
 
 pub(crate) mod access;
 pub(crate) mod answer;
+pub mod kinesis;
 mod s3;
 
 use millstream_core::connector::ConnectorKind;
 
 /// Every kind of connector of this crate, in the order in which `list` shows them.
 pub fn kinds() -> Vec<ConnectorKind> {
-    vec![s3::kind()]
+    vec![kinesis::kind(), s3::kind()]
 }

@@ -26,6 +26,7 @@ mod control_input;
 mod coordinator;
 mod dataflow;
 mod delivery;
+mod discovery;
 mod envelope;
 pub mod graph;
 mod host;

@@ -66,6 +66,9 @@ pub struct SplitState {
     pub finished: bool,
     /// Its size in bytes, where that is known.
     pub size: Option<u64>,
+    /// The splits it follows: they stay until it is in a committed checkpoint.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parents: Vec<SplitId>,
 }
 
 /// The state of an operator or sink.
