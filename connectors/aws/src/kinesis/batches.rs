@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 
 /// Records of one call.
-pub(crate) const CALL_RECORDS: usize = 500;
+const CALL_RECORDS: usize = 500;
 /// Bytes of one call, partition keys included.
-pub(crate) const CALL_BYTES: usize = 10 << 20;
+const CALL_BYTES: usize = 10 << 20;
 /// Bytes of one record, its partition key included: the most that a stream can be set to take.
-pub(crate) const RECORD_BYTES: usize = 10 << 20;
+const RECORD_BYTES: usize = 10 << 20;
 /// Characters of a partition key.
-pub(crate) const KEY_CHARS: usize = 256;
+const KEY_CHARS: usize = 256;
 
 /// A row as it is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,19 @@ pub(crate) struct Entry {
 impl Entry {
     pub(crate) fn bytes(&self) -> usize {
         self.key.len() + self.data.len()
+    }
+    /// The same, if the service can take it; else why it never will.
+    pub(crate) fn checked(self) -> Result<Self, String> {
+        match self.bytes() {
+            _ if self.key.is_empty() => Err("its partition key is empty".to_owned()),
+            _ if self.key.chars().count() > KEY_CHARS => {
+                Err(format!("its partition key has more than {KEY_CHARS} characters"))
+            }
+            bytes if bytes > RECORD_BYTES => {
+                Err(format!("it has {bytes} bytes with its key, and a record may have {RECORD_BYTES}"))
+            }
+            _ => Ok(self),
+        }
     }
 }
 
@@ -84,6 +97,15 @@ mod tests {
     }
     fn rows(call: &[Entry]) -> Vec<usize> {
         call.iter().map(|e| e.row).collect()
+    }
+
+    #[test]
+    fn what_the_service_never_takes_is_known_before() {
+        let checked = |key: &str, size| Entry { row: 0, key: key.to_owned(), data: vec![0; size] }.checked();
+        assert!(checked("k", RECORD_BYTES - 1).is_ok() && checked(&"é".repeat(KEY_CHARS), 0).is_ok());
+        assert!(checked("k", RECORD_BYTES).unwrap_err().contains("10485761 bytes"));
+        assert!(checked("", 1).unwrap_err().contains("empty"));
+        assert!(checked(&"k".repeat(KEY_CHARS + 1), 1).unwrap_err().contains("256 characters"));
     }
 
     #[test]

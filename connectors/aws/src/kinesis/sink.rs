@@ -12,7 +12,7 @@ use millstream_core::sink::{BatchId, Outcome, Sink, SinkOptions};
 use millstream_core::{Error, ErrorKind, Result};
 use millstream_formats::{EncodeOptions, encoder};
 
-use super::batches::{Entry, KEY_CHARS, RECORD_BYTES};
+use super::batches::Entry;
 use super::client::Stream;
 use super::put::put_all;
 
@@ -56,14 +56,8 @@ impl KinesisSink {
         let text = cast(column, &DataType::Utf8)?;
         let text = text.as_string::<i32>();
         let key = |row: usize| match text.is_null(row) {
-            true => Err(format!("its partition key `{name}` is null")),
-            false => match text.value(row) {
-                "" => Err(format!("its partition key `{name}` is empty")),
-                key if key.chars().count() > KEY_CHARS => {
-                    Err(format!("its partition key `{name}` has more than {KEY_CHARS} characters"))
-                }
-                key => Ok(key.to_owned()),
-            },
+            true => Err("its partition key is null".to_owned()),
+            false => Ok(text.value(row).to_owned()),
         };
         Ok((0..rows).map(key).collect())
     }
@@ -80,12 +74,7 @@ impl KinesisSink {
                 data.pop();
             }
             let entry = match (key, encoded) {
-                (Ok(key), Ok(())) => Ok(Entry { row, key, data }).and_then(|e| match e.bytes() {
-                    bytes if bytes > RECORD_BYTES => {
-                        Err(format!("the row has {bytes} bytes with its key: a record may have {RECORD_BYTES}"))
-                    }
-                    _ => Ok(e),
-                }),
+                (Ok(key), Ok(())) => Entry { row, key, data }.checked(),
                 (Err(why), _) => Err(why),
                 (_, Err(e)) if e.kind() == ErrorKind::BadRow => Err(e.to_string()),
                 (_, Err(e)) => return Err(e),
