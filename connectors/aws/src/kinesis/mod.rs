@@ -14,6 +14,7 @@ mod fan_out;
 mod kpl;
 mod polling;
 mod position;
+mod producer;
 mod put;
 mod reader;
 mod run;
@@ -28,6 +29,7 @@ use millstream_core::Result;
 use millstream_core::clock;
 use millstream_core::connector::{Connector, ConnectorKind, Role, SourceOptions};
 use millstream_core::format::{Compression, RecordFormat};
+use millstream_core::producer::Producer;
 use millstream_core::sink::{Commitment, Sink, SinkOptions, WriteMode, unsupported};
 use millstream_core::source::SplitSource;
 use millstream_formats::{EncodeOptions, encoder};
@@ -35,6 +37,7 @@ use millstream_formats::{EncodeOptions, encoder};
 pub use config::{Expired, From, KinesisConfig, KplConfig, OutOfRange, ReadMode};
 
 use client::Stream;
+use producer::KinesisProducer;
 use sink::KinesisSink;
 use source::KinesisSource;
 
@@ -92,6 +95,9 @@ impl Connector for KinesisConnector {
     }
     async fn source(&self, _options: &SourceOptions) -> Result<Box<dyn SplitSource>> {
         Ok(Box::new(KinesisSource::new(self.stream.clone(), self.config.clone(), clock::system())))
+    }
+    async fn producer(&self, _run: &str) -> Result<Box<dyn Producer>> {
+        Ok(Box::new(KinesisProducer(self.stream.clone())))
     }
     async fn sink(&self, options: &SinkOptions) -> Result<Box<dyn Sink>> {
         Ok(Box::new(KinesisSink::open(self.stream.clone(), self.config.partition_key.clone(), options)?))

@@ -25,8 +25,7 @@ fn reading(options: serde_json::Value) -> (Reading, ManualClock) {
 }
 
 fn standing(reading: &Reading, place: Place) -> Standing {
-    let unpacking =
-        Unpacking { range: None, out_of_range: OutOfRange::Drop, counters: reading.counters.clone() };
+    let unpacking = Unpacking { range: None, out_of_range: OutOfRange::Drop, counters: reading.counters.clone() };
     Standing::new(SplitId("shardId-000000000000".into()), place, unpacking)
 }
 
@@ -51,7 +50,10 @@ fn upto(read: Option<Read>) -> String {
 async fn a_position_says_up_to_when_everything_is_covered() {
     let (reading, clock) = reading(json!({ "stream": "s" }));
     let mut standing = standing(&reading, Place::Beginning);
-    assert!(matches!(take(&mut standing, &reading, vec![], 700).await, Some(Read::Behind(_))), "nothing is not the end");
+    assert!(
+        matches!(take(&mut standing, &reading, vec![], 700).await, Some(Read::Behind(_))),
+        "nothing is not the end"
+    );
     assert!(matches!(take(&mut standing, &reading, vec![], 0).await, Some(Read::Idle)));
     let behind = upto(take(&mut standing, &reading, vec![record("7", NOW - 5000)], 700).await);
     assert_eq!(behind, format!("7@{}", NOW - 5000), "what follows it has not been read");
