@@ -10,6 +10,7 @@ pub(crate) mod probe;
 pub mod cloudwatch;
 pub(crate) mod message;
 pub(crate) mod post;
+pub mod kinesis;
 mod s3;
 pub mod sns;
 pub mod sqs;
@@ -18,5 +19,12 @@ use millstream_core::connector::ConnectorKind;
 
 /// Every kind of connector of this crate, in the order in which `list` shows them.
 pub fn kinds() -> Vec<ConnectorKind> {
-    vec![dynamodb::kind(), s3::kind(), sqs::kind(), sns::kind(), cloudwatch::kind()]
+    vec![
+        kinesis::kind(),
+        dynamodb::kind(),
+        s3::kind(),
+        sqs::kind(),
+        sns::kind(),
+        cloudwatch::kind(),
+    ]
 }

@@ -100,17 +100,7 @@ mod tests {
             table: None,
             ports: Vec::new(),
             edges,
-            watermark: None,
-            event_time: None,
-            bytes: 0,
-            bytes_total: 0,
-            splits: 0,
-            splits_finished: 0,
-            behind_millis: 0,
-            state_bytes: 0,
-            state_keys: 0,
-            open_windows: 0,
-            summaries: Vec::new(),
+            ..NodeSnapshot::default()
         }
     }
 

@@ -244,7 +244,7 @@ impl Idle {
         let rows = snapshot.nodes.iter().map(|n| n.counts.input + n.counts.produced).sum::<u64>();
         let ends = |id: &str| self.ends.iter().any(|(source, ends)| *ends && source == id);
         let unread = snapshot.nodes.iter().any(|n| ends(&n.id) && (n.splits == 0 || n.splits_finished < n.splits));
-        let behind = snapshot.nodes.iter().any(|n| n.behind_millis > 0);
+        let behind = snapshot.nodes.iter().any(|n| n.kind == "source" && !ends(&n.id) && !n.caught_up());
         if rows != self.rows || behind || unread || snapshot.in_flight_bytes > 0 {
             self.rows = rows;
             self.since = now;

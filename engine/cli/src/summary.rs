@@ -140,6 +140,12 @@ fn read(ended: &Ended) {
         grid.row(vec![source.id.clone(), records, bytes, splits, newest]);
     }
     terminal::out(&grid.render());
+    for source in ended.sources() {
+        let retries = (source.retries > 0).then_some(("calls made again", source.retries));
+        for (what, count) in source.counters.iter().map(|(w, c)| (*w, *c)).filter(|(_, c)| *c > 0).chain(retries) {
+            terminal::line(&terminal::dim(&format!("  {}: {} {what}", source.id, number::count(count))));
+        }
+    }
 }
 
 /// An event time without the noise of its fraction.

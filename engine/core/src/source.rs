@@ -104,6 +104,9 @@ pub enum Read {
     },
     /// Nothing now; the split is caught up.
     Idle,
+    /// Nothing now, and the split is not caught up: how far behind the stream's end it is. An empty answer of a service
+    /// says nothing about what follows it.
+    Behind(std::time::Duration),
     /// The split is read to its end and will never have more.
     Finished,
 }
@@ -111,12 +114,34 @@ pub enum Read {
 /// Lists the splits of a stream and opens them. Asked again on a timer unless [`SplitSource::bounded`].
 #[async_trait]
 pub trait SplitSource: Send + Sync {
-    /// All splits not in `finished`, in a stable order. A child is returned only after its parents are in
-    /// `finished`. How an input is cut into splits never depends on the number of workers.
+    /// Told once before the first `discover` of a run that goes on from a checkpoint: the splits it had begun and not
+    /// finished. Their ancestors were read to their end, whether `finished` still names them or not.
+    fn resume(&self, begun: &BTreeSet<SplitId>) {
+        let _ = begun;
+    }
+    /// All splits not in `finished` (nor an ancestor of a split that was named or begun), in a stable order. A child is
+    /// returned only after its parents are in `finished`, and all children of a split together. How an input is cut into
+    /// splits never depends on the number of workers.
     ///
     /// # Errors
     /// `Environment` where the input does not exist or may not be read; `Unavailable` to be asked again.
     async fn discover(&self, finished: &BTreeSet<SplitId>) -> Result<Vec<Split>>;
+    /// Where a split begins of which nothing was read, if that is not its beginning and would be another place if it
+    /// were asked for again, such as the end of a stream. It is in a checkpoint before the first read.
+    fn begins_at(&self, split: &SplitId) -> Option<Position> {
+        let _ = split;
+        None
+    }
+    /// Whether children follow the finished split: it then holds the stream's watermark back, and stays in checkpoints,
+    /// until they are there.
+    fn has_children(&self, finished: &SplitId) -> bool {
+        let _ = finished;
+        false
+    }
+    /// What it has counted since it was opened, by names for people: what it left out, and why.
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
     /// A reader that begins right behind `after`, or at the split's beginning.
     ///
     /// # Errors

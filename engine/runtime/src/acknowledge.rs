@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 
 use millstream_core::error::Result;
-use millstream_core::source::{Applied, Position, RawRecords, Read, Split, SplitReader};
+use millstream_core::source::{Applied, Position, RawRecords, Read, SplitReader};
 use millstream_core::time::EventTime;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -135,7 +135,6 @@ pub(crate) async fn read(
     to: ReaderSender,
     to_host: UnboundedSender<Acknowledged>,
     mut pause: Pause,
-    named: Split,
 ) {
     let mut reads = true;
     loop {
@@ -149,15 +148,19 @@ pub(crate) async fn read(
             biased;
             told = from_host.recv() => told,
             read = next => {
+                if read.is_ok() {
+                    pause.reset();
+                }
                 let message = match read {
                     Ok(Read::Records { records, upto, behind }) => FromReader::Records { split, records, upto, behind },
                     Ok(Read::Idle) => FromReader::Idle(split),
+                    Ok(Read::Behind(behind)) => FromReader::Behind(split, behind),
                     Ok(Read::Finished) => {
                         reads = false;
                         FromReader::Finished(split)
                     }
                     Err(e) if passing(&e) => {
-                        pause.wait(&named, &e).await;
+                        pause.wait("the queue cannot be read", &e).await;
                         continue;
                     }
                     Err(e) => FromReader::Failed(e),

@@ -1,15 +1,14 @@
 //! The one clock: makes ticks on worker 0, and with them hands out splits and passes on commands.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use millstream_core::error::{Error, ErrorKind};
 use millstream_core::planted::{Bug, is_planted};
-use millstream_core::source::{Split, SplitId, SplitSource};
-use millstream_state::checkpoint::SplitState;
+use millstream_core::source::SplitSource;
+use millstream_core::time::micros;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Scope;
 use timely::dataflow::operators::Capability;
@@ -19,22 +18,13 @@ use timely::progress::frontier::MutableAntichain;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::checkpoint::Request;
-use crate::control::{Assignment, Control};
+use crate::control::{Assignment, Control, Ended};
 use crate::dataflow::{Addressed, WorkerContext};
+use crate::discovery::{Discovered, Discovery, Found};
+use crate::graph::NodeKind;
 use crate::host::Controls;
 use crate::metrics::lock;
 use crate::run::Command;
-
-/// How often an unbounded source is asked for new splits.
-const DISCOVER_EVERY: Duration = Duration::from_secs(10);
-
-/// What a discovery task found: all splits of a source it did not name before.
-#[derive(Debug)]
-struct Discovered {
-    source: usize,
-    splits: Result<Vec<Split>, Error>,
-    all: bool,
-}
 
 struct ClockHost {
     /// Taken away at the end: no more ticks.
@@ -45,8 +35,6 @@ struct ClockHost {
     discovered: UnboundedReceiver<Discovered>,
     /// Splits handed out, by source: the next goes to worker `count % workers`.
     handed_out: BTreeMap<usize, usize>,
-    /// Splits to go on with, by source.
-    resume: BTreeMap<usize, BTreeMap<SplitId, SplitState>>,
     /// A boundary was announced, and not every worker has heard of it: its tick lasts.
     announced: bool,
     /// Sources were told to stop.
@@ -65,11 +53,11 @@ pub(crate) fn host<'s>(scope: Scope<'s, u64>, ctx: &Rc<WorkerContext>) -> Contro
     let activator = scope.activator_for(builder.operator_info().address);
     *ctx.clock.borrow_mut() = Some(scope.activator_for(builder.operator_info().address));
     let (found, discovered) = unbounded_channel();
-    let resume = ctx.shared.restored.splits.clone();
     if ctx.index == 0 {
         for (source, splits) in &ctx.shared.opened.sources {
-            let known = resume.get(source).cloned().unwrap_or_default();
-            ctx.shared.spawn(discover(*source, splits.clone(), known, found.clone()));
+            let (tell, ended) = unbounded_channel();
+            ctx.discoveries.borrow_mut().insert(*source, tell);
+            ctx.shared.spawn(discovery(ctx, *source, splits.clone(), ended, found.clone()).run());
         }
     }
     let ctx = ctx.clone();
@@ -82,7 +70,6 @@ pub(crate) fn host<'s>(scope: Scope<'s, u64>, ctx: &Rc<WorkerContext>) -> Contro
             ahead: 0,
             discovered,
             handed_out: BTreeMap::new(),
-            resume,
             announced: false,
             stopped: false,
             ending: false,
@@ -109,6 +96,29 @@ pub(crate) fn host<'s>(scope: Scope<'s, u64>, ctx: &Rc<WorkerContext>) -> Contro
         }
     });
     stream
+}
+
+fn discovery(
+    ctx: &WorkerContext,
+    source: usize,
+    splits: Arc<dyn SplitSource>,
+    ended: UnboundedReceiver<Ended>,
+    to: UnboundedSender<Discovered>,
+) -> Discovery {
+    let event_time = match ctx.shared.graph.nodes.get(source).map(|n| &n.kind) {
+        Some(NodeKind::Source(node)) => node.event_time.as_ref(),
+        _ => None,
+    };
+    Discovery {
+        source,
+        name: ctx.node_id(source),
+        splits,
+        metrics: ctx.shared.metrics.clone(),
+        max_delay: event_time.map_or(0, |e| micros(e.max_delay)),
+        known: ctx.shared.restored.splits.get(&source).cloned().unwrap_or_default(),
+        ended,
+        to,
+    }
 }
 
 impl ClockHost {
@@ -169,12 +179,10 @@ impl ClockHost {
         match found.splits {
             Ok(splits) => {
                 let count = self.handed_out.entry(found.source).or_default();
-                let mut resume = self.resume.get_mut(&found.source);
-                let splits = splits.into_iter().map(|split| {
+                let splits = splits.into_iter().map(|Found { split, resume, start, floor }| {
                     let worker = *count % self.ctx.peers;
                     *count += 1;
-                    let resume = resume.as_mut().and_then(|r| r.remove(&split.id));
-                    Assignment { split, worker, resume }
+                    Assignment { split, worker, resume, start, floor }
                 });
                 Some(Control::Splits { source: found.source, splits: splits.collect(), all: found.all })
             }
@@ -197,44 +205,5 @@ impl ClockHost {
         } else if let Some(capability) = &mut self.capability {
             capability.downgrade(&(tick + 1));
         }
-    }
-}
-
-/// Asks a source for its splits: once if it is bounded, else again and again. Splits that are to be gone on with are
-/// named even where the source does not name them any more: whoever opens one says what has become of it.
-async fn discover(
-    source: usize,
-    splits: Arc<dyn SplitSource>,
-    known: BTreeMap<SplitId, SplitState>,
-    to: UnboundedSender<Discovered>,
-) {
-    let all = splits.bounded();
-    let finished: BTreeSet<SplitId> = known.iter().filter(|(_, s)| s.finished).map(|(id, _)| id.clone()).collect();
-    let mut begun: Vec<Split> = known
-        .into_iter()
-        .filter(|(_, s)| !s.finished)
-        .map(|(id, s)| Split { id, parents: Vec::new(), size: s.size })
-        .collect();
-    let mut known = BTreeSet::new();
-    loop {
-        let found = match splits.discover(&finished).await {
-            Err(e) if e.kind() == ErrorKind::Unavailable => {
-                tracing::warn!("splits cannot be listed now: {e}");
-                None
-            }
-            Err(e) => Some(Err(e)),
-            Ok(found) => {
-                let mut found: Vec<Split> = found.into_iter().filter(|s| known.insert(s.id.clone())).collect();
-                found.extend(begun.drain(..).filter(|s| known.insert(s.id.clone())));
-                Some(Ok(found))
-            }
-        };
-        if let Some(splits) = found {
-            let end = splits.is_err() || all;
-            if to.send(Discovered { source, splits, all }).is_err() || end {
-                return;
-            }
-        }
-        tokio::time::sleep(DISCOVER_EVERY).await;
     }
 }

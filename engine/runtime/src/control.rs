@@ -1,8 +1,8 @@
 //! What travels beside the rows: ticks, splits, stop, and watermark updates.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use millstream_core::source::Split;
+use millstream_core::source::{Position, Split, SplitId};
 use millstream_core::time::{EventTime, Watermark};
 use millstream_state::checkpoint::SplitState;
 use serde::{Deserialize, Serialize};
@@ -26,12 +26,26 @@ pub(crate) enum Control {
     Claimed(u64),
 }
 
-/// A split, who reads it, and how far it was read before.
+/// A split, who reads it, and where it begins.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Assignment {
     pub(crate) split: Split,
     pub(crate) worker: usize,
+    /// How far it was read before.
     pub(crate) resume: Option<SplitState>,
+    /// See [`millstream_core::source::SplitSource::begins_at`].
+    pub(crate) start: Option<Position>,
+    /// The greatest final watermark of its parents.
+    pub(crate) floor: Option<EventTime>,
+}
+
+/// A split that children follow was read to its end.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Ended {
+    pub(crate) source: usize,
+    pub(crate) split: SplitId,
+    /// Its last watermark.
+    pub(crate) watermark: EventTime,
 }
 
 /// A checkpoint, announced at its tick.
@@ -71,16 +85,21 @@ impl WatermarkFold {
         Self { workers, latest: BTreeMap::new(), reached }
     }
 
-    pub(crate) fn apply(&mut self, update: WatermarkUpdate) {
-        let of_source = self.latest.entry(update.source).or_default();
-        of_source.insert(update.worker, update.watermark);
-        if of_source.len() < self.workers {
-            return;
+    /// Applies all updates of one tick, at once: a split that passes from one worker to another in it, as a parent does
+    /// to its child, never leaves the minimum.
+    pub(crate) fn apply(&mut self, tick: impl IntoIterator<Item = WatermarkUpdate>) {
+        let mut touched = BTreeSet::new();
+        for update in tick {
+            touched.insert(update.source);
+            self.latest.entry(update.source).or_default().insert(update.worker, update.watermark);
         }
-        // All idle: the watermark holds.
-        if let Some(least) = of_source.values().flatten().min() {
-            let reached = self.reached.entry(update.source).or_insert(Watermark::START);
-            *reached = (*reached).max(*least);
+        for source in touched {
+            let Some(of_source) = self.latest.get(&source).filter(|of| of.len() >= self.workers) else { continue };
+            // All idle: the watermark holds.
+            if let Some(least) = of_source.values().flatten().min() {
+                let reached = self.reached.entry(source).or_insert(Watermark::START);
+                *reached = (*reached).max(*least);
+            }
         }
     }
 
@@ -111,14 +130,23 @@ mod tests {
     #[test]
     fn a_watermark_is_the_least_of_all_workers_and_never_goes_back() {
         let mut fold = WatermarkFold::new(2, BTreeMap::new());
-        fold.apply(update(0, Some(10)));
+        fold.apply([update(0, Some(10))]);
         assert_eq!(fold.of(0), Watermark::START, "worker 1 has not spoken");
-        fold.apply(update(1, Some(5)));
+        fold.apply([update(1, Some(5))]);
         assert_eq!(fold.of(0), Watermark(EventTime(5)));
-        fold.apply(update(1, None));
+        fold.apply([update(1, None)]);
         assert_eq!(fold.of(0), Watermark(EventTime(10)), "an idle worker holds nothing back");
-        fold.apply(update(0, None));
-        fold.apply(update(1, Some(7)));
+        fold.apply([update(0, None)]);
+        fold.apply([update(1, Some(7))]);
         assert_eq!(fold.of(0), Watermark(EventTime(10)), "waking up takes nothing back");
+    }
+
+    #[test]
+    fn a_split_that_passes_to_another_worker_never_leaves_the_minimum() {
+        let mut fold = WatermarkFold::new(2, BTreeMap::new());
+        fold.apply([update(0, Some(5)), update(1, Some(20))]);
+        // Worker 0 has read the parent to its end, and worker 1 gets its child at the same tick.
+        fold.apply([update(0, Some(30)), update(1, Some(5))]);
+        assert_eq!(fold.of(0), Watermark(EventTime(5)), "in either order");
     }
 }

@@ -115,7 +115,7 @@ impl ControlInput {
             return None;
         }
         let (tick, PendingTick { capabilities, updates, boundary }) = first.remove_entry();
-        updates.into_iter().for_each(|u| self.fold.apply(u));
+        self.fold.apply(updates);
         let watermark = self.fold.least(&self.sources);
         let moved = watermark > self.reached;
         self.reached = self.reached.max(watermark);

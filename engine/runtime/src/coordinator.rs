@@ -7,6 +7,7 @@
 //! ```
 //! Mail travels at the newest tick, beside the probed dataflow: it holds nothing back.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ use timely::progress::frontier::MutableAntichain;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::checkpoint::Mail;
-use crate::control::Control;
+use crate::control::{Control, WatermarkUpdate};
 use crate::dataflow::WorkerContext;
 use crate::graph::NodeKind;
 use crate::host::Controls;
@@ -57,6 +58,8 @@ fn coordinator<'s>(
     builder.build(move |_| {
         let mut output: OutputBuilder<u64, CapacityContainerBuilder<Vec<Letter>>> = OutputBuilder::from(output);
         let mut newest: Option<Capability<u64>> = None;
+        // Of ticks that have not passed: only when all are here is the fold what every worker's is.
+        let mut updates: BTreeMap<u64, Vec<WatermarkUpdate>> = BTreeMap::new();
         move |frontiers: &[MutableAntichain<u64>]| {
             let mut letters = Vec::new();
             input.for_each(|capability, messages| {
@@ -66,7 +69,7 @@ fn coordinator<'s>(
                 for (_, message) in messages.drain(..) {
                     match message {
                         Control::Tick => ctx.began(*capability.time()),
-                        Control::Watermark(update) => ctx.fold.borrow_mut().apply(update),
+                        Control::Watermark(update) => updates.entry(*capability.time()).or_default().push(update),
                         // The hosts of this worker have it in their queues by now.
                         Control::Boundary(_) => letters.push((0, Mail::Seen)),
                         _ => {}
@@ -83,6 +86,11 @@ fn coordinator<'s>(
             }
             if frontiers.iter().all(|f| f.frontier().is_empty()) {
                 newest = None;
+            }
+            while let Some(tick) = updates.first_entry()
+                && !frontiers.iter().any(|f| f.frontier().less_equal(tick.key()))
+            {
+                ctx.fold.borrow_mut().apply(tick.remove());
             }
             observe(&ctx, &sources);
         }
@@ -117,6 +125,12 @@ fn post_office<'s>(scope: Scope<'s, u64>, ctx: &Rc<WorkerContext>, mail: Stream<
                             ctx.seen.set(ctx.seen.get() + 1);
                             if let Some(clock) = ctx.clock.borrow().as_ref() {
                                 clock.activate();
+                            }
+                        }
+                        Mail::Ended(ended) => {
+                            if let Some(discovery) = ctx.discoveries.borrow().get(&ended.source) {
+                                // One that is gone has failed, and has said why.
+                                let _ = discovery.send(ended);
                             }
                         }
                         // A committer that is gone has failed, and has said why.

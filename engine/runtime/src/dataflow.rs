@@ -17,7 +17,7 @@ use timely::worker::Worker;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::checkpoint::{Mail, Report, Request, digest_name, stage_name, upload};
-use crate::control::{Control, WatermarkFold};
+use crate::control::{Control, Ended, WatermarkFold};
 use crate::graph::{NodeKind, Routing, Stage};
 use crate::host::{self, Batches, Controls, Place};
 use crate::metrics::lock;
@@ -42,6 +42,8 @@ pub(crate) struct WorkerContext {
     /// On worker 0: how many workers have heard of the newest boundary.
     pub(crate) seen: Cell<usize>,
     pub(crate) clock: RefCell<Option<Activator>>,
+    /// On worker 0: who discovers the splits of each source, to be told of those that have ended.
+    pub(crate) discoveries: RefCell<BTreeMap<usize, UnboundedSender<Ended>>>,
     /// To the coordinator, which carries it to worker 0.
     outgoing: UnboundedSender<Mail>,
     pub(crate) mail_activator: RefCell<Option<Arc<SyncActivator>>>,
@@ -64,6 +66,7 @@ impl WorkerContext {
             ended: Cell::new(false),
             seen: Cell::new(0),
             clock: RefCell::default(),
+            discoveries: RefCell::default(),
             outgoing,
             mail_activator: RefCell::default(),
             held: Cell::default(),

@@ -27,6 +27,7 @@ mod control_input;
 mod coordinator;
 mod dataflow;
 mod delivery;
+mod discovery;
 mod envelope;
 pub mod figures;
 pub mod graph;

@@ -1,13 +1,14 @@
 //! What the runtime counts while it runs: the ledger, watermarks, state, latency. Read by the CLI at any time.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 use millstream_core::ledger::Counts;
 use millstream_core::operator::StateSize;
+use millstream_core::source::SplitSource;
 use millstream_core::time::{EventTime, Watermark};
 use millstream_state::checkpoint::NodeCounters;
 
@@ -22,7 +23,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Counters of one node, over the workers of this process.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct NodeMetrics {
     counts: Mutex<Counts>,
     /// Counts of an upsert's table.
@@ -47,8 +48,17 @@ pub struct NodeMetrics {
     bytes_total: AtomicU64,
     splits: AtomicU64,
     splits_finished: AtomicU64,
-    /// Milliseconds behind the stream's end, where the stream says so.
-    behind: AtomicU64,
+    /// Open splits of streams: milliseconds behind the stream's end, 0 where they are caught up, `None` where that is not
+    /// known.
+    behind: Mutex<BTreeMap<String, Option<u64>>>,
+    /// Splits that were read to their end and whose children are not known yet.
+    awaiting_children: AtomicI64,
+    /// Its splits were listed.
+    discovered: AtomicBool,
+    /// Calls of a source that were refused or lost, and made again.
+    retries: AtomicU64,
+    /// What a source itself counts.
+    source: OnceLock<Arc<dyn SplitSource>>,
     /// What a sink says of where its rows went.
     summaries: Mutex<Vec<String>>,
 }
@@ -97,8 +107,21 @@ impl NodeMetrics {
     pub(crate) fn finished_split(&self) {
         self.splits_finished.fetch_add(1, Relaxed);
     }
-    pub(crate) fn set_behind(&self, millis: u64) {
-        self.behind.store(millis, Relaxed);
+    pub(crate) fn set_behind(&self, split: &str, millis: Option<u64>) {
+        let mut behind = lock(&self.behind);
+        match behind.get_mut(split) {
+            Some(known) => *known = millis,
+            None => drop(behind.insert(split.to_owned(), millis)),
+        }
+    }
+    pub(crate) fn forget_behind(&self, split: &str) {
+        lock(&self.behind).remove(split);
+    }
+    pub(crate) fn awaits_children(&self, more: i64) {
+        self.awaiting_children.fetch_add(more, Relaxed);
+    }
+    pub(crate) fn discovered(&self) {
+        self.discovered.store(true, Relaxed);
     }
     pub(crate) fn set_held(&self, worker: usize, rows: u64) {
         if let Some(held) = self.held.get(worker) {
@@ -129,7 +152,6 @@ impl NodeMetrics {
 }
 
 /// All counters of a run in this process.
-#[derive(Debug)]
 pub struct Metrics {
     nodes: Vec<NodeMetrics>,
     tick_latency: Mutex<Histogram<u64>>,
@@ -204,6 +226,18 @@ impl Metrics {
         checkpoint.last = Some(CheckpointMetrics { pause: checkpoint.pause, rows: checkpoint.rows, count, ..took });
         checkpoint.since = None;
     }
+    /// A source was asked again.
+    pub(crate) fn retried(&self, node: usize) {
+        if let Some(m) = self.nodes.get(node) {
+            m.retries.fetch_add(1, Relaxed);
+        }
+    }
+    /// What a source counts itself belongs to its node.
+    pub(crate) fn watch(&self, node: usize, source: &Arc<dyn SplitSource>) {
+        if let Some(m) = self.nodes.get(node) {
+            let _ = m.source.set(source.clone());
+        }
+    }
     pub(crate) fn node(&self, node: usize) -> Option<&NodeMetrics> {
         self.nodes.get(node)
     }
@@ -243,6 +277,7 @@ impl Metrics {
                     sum.open_windows += s.open_windows;
                     sum
                 });
+                let behind = lock(&m.behind).clone();
                 let table = matches!(node.kind, NodeKind::Upsert(_)).then(|| {
                     let mut table = *lock(&m.table);
                     table.held += m.table_held.iter().map(|h| h.load(Relaxed)).sum::<u64>();
@@ -288,7 +323,12 @@ impl Metrics {
                     bytes_total: m.bytes_total.load(Relaxed),
                     splits: m.splits.load(Relaxed),
                     splits_finished: m.splits_finished.load(Relaxed),
-                    behind_millis: m.behind.load(Relaxed),
+                    behind_millis: behind.values().flatten().max().copied().unwrap_or(0),
+                    behind,
+                    awaiting_children: m.awaiting_children.load(Relaxed).max(0) as u64,
+                    discovered: m.discovered.load(Relaxed),
+                    retries: m.retries.load(Relaxed),
+                    counters: m.source.get().map(|s| s.counters()).unwrap_or_default().into_iter().collect(),
                     state_bytes: state.bytes,
                     state_keys: state.keys,
                     open_windows: state.open_windows,

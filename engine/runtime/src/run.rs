@@ -218,6 +218,7 @@ impl Ready {
         }
         let metrics = Arc::new(Metrics::new(&graph, options.workers));
         metrics.restore(&graph, &restored.counters);
+        opened.sources.iter().for_each(|(node, source)| metrics.watch(*node, source));
         let ((requests, asked), (to_committer, mail)) = (unbounded_channel(), unbounded_channel());
         let shared = Arc::new(Shared {
             graph,

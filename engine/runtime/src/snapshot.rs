@@ -1,5 +1,7 @@
 //! What the counters of a run say at one time.
 
+use std::collections::BTreeMap;
+
 use hdrhistogram::Histogram;
 use millstream_core::ledger::Counts;
 use millstream_core::time::EventTime;
@@ -83,8 +85,18 @@ pub struct NodeSnapshot {
     pub splits: u64,
     /// Sources: splits read to their end.
     pub splits_finished: u64,
-    /// Sources: how far behind the stream's end.
+    /// Sources: how far behind the stream's end, of the split that is furthest.
     pub behind_millis: u64,
+    /// Sources: the same of each open split; `None` where it is not known.
+    pub behind: BTreeMap<String, Option<u64>>,
+    /// Sources: splits that were read to their end and whose children are not known yet.
+    pub awaiting_children: u64,
+    /// Sources: their splits were listed.
+    pub discovered: bool,
+    /// Sources: calls that were refused or lost, and made again.
+    pub retries: u64,
+    /// Sources: what they left out, and why.
+    pub counters: BTreeMap<&'static str, u64>,
     /// Bytes of state.
     pub state_bytes: usize,
     /// Keys in state.
@@ -96,6 +108,10 @@ pub struct NodeSnapshot {
 }
 
 impl NodeSnapshot {
+    /// Whether a stream is read to where it ends now: every split is caught up, and none waits for its children.
+    pub fn caught_up(&self) -> bool {
+        self.discovered && self.awaiting_children == 0 && self.behind.values().all(|b| *b == Some(0))
+    }
     /// Whether its rows, its table's rows and its edges add up.
     pub fn adds_up(&self) -> bool {
         self.counts.adds_up()

@@ -14,11 +14,12 @@ use millstream_core::format::{Decoded, Decoder, Reason};
 use millstream_core::ledger::Counts;
 use millstream_core::planted::{Bug, is_planted};
 use millstream_core::refusal::{self, Refusal};
-use millstream_core::source::{Position, RawRecords, Split, SplitId};
+use millstream_core::source::{Position, RawRecords, SplitId};
 use millstream_core::time::{EventTime, Watermark, micros};
 use millstream_formats::value::row_json;
 use millstream_state::checkpoint::SplitState;
 
+use crate::control::Assignment;
 use crate::graph::{self, source_port};
 
 /// Rows per batch at most.
@@ -31,11 +32,14 @@ pub(crate) struct ReadSplit {
     /// Behind the last record that was given.
     position: Option<Position>,
     size: Option<u64>,
+    parents: Vec<SplitId>,
     /// Greatest event time seen, in microseconds.
     seen: i64,
     /// The watermark never falls below this: where the stream was when the split began or woke up.
     floor: i64,
     pub(crate) finished: bool,
+    /// Finished, and its children are not there yet: it holds the watermark back for them.
+    pub(crate) awaits_children: bool,
     /// Caught up and silent since this wall-clock time, in microseconds.
     pub(crate) silent_since: Option<u64>,
     pub(crate) idle: bool,
@@ -85,17 +89,21 @@ impl SourceWorker {
         })
     }
 
-    /// Takes a split on; its watermark starts where the stream's is, or where it was at the checkpoint.
-    pub(crate) fn add_split(&mut self, number: usize, split: &Split, stream: Watermark, resume: Option<SplitState>) {
+    /// Takes a split on; its watermark starts where it was at the checkpoint; else where the stream's is, and its parents'
+    /// were at their ends.
+    pub(crate) fn add_split(&mut self, number: usize, assignment: &Assignment, stream: Watermark) {
+        let Assignment { split, resume, start, floor, .. } = assignment;
         let origin = Arc::new(Origin { source: self.component.clone(), split: split.id.0.clone() });
-        let floor = if self.ordered { stream.0.0 } else { i64::MIN };
+        let floor = if self.ordered { stream.0.0.max(floor.map_or(i64::MIN, |t| t.0)) } else { i64::MIN };
         let mut state = ReadSplit {
             origin,
-            position: None,
+            position: start.clone(),
             size: split.size,
+            parents: split.parents.clone(),
             seen: i64::MIN,
             floor,
             finished: false,
+            awaits_children: false,
             silent_since: None,
             idle: false,
         };
@@ -103,7 +111,10 @@ impl SourceWorker {
             // What is late depends on nothing but the split's own rows: not on where the stream is by now.
             state.floor = before.floor.map_or(i64::MIN, |t| t.0);
             state.seen = before.seen.filter(|_| !is_planted(Bug::ForgetSeen)).map_or(i64::MIN, |t| t.0);
-            state.position = before.position;
+            state.position.clone_from(&before.position);
+            state.finished = before.finished;
+            // Only those whose children are to come are handed out again.
+            state.awaits_children = before.finished;
         }
         self.splits.insert(number, state);
     }
@@ -118,9 +129,15 @@ impl SourceWorker {
             finished: s.finished,
             size: s.size,
             applied: Vec::new(),
+            parents: s.parents.clone(),
         };
         let told = self.splits.values().filter(|s| !(s.finished && is_planted(Bug::ForgetFinishedSplit)));
         told.map(|s| (SplitId(s.origin.split.clone()), state(s))).collect()
+    }
+
+    /// The name of a split.
+    pub(crate) fn name(&self, number: usize) -> String {
+        self.splits.get(&number).map(|s| s.origin.split.clone()).unwrap_or_default()
     }
 
     /// Moves every split's watermark at least here.
@@ -138,10 +155,30 @@ impl SourceWorker {
         }
     }
 
+    /// A split was read to its end. Gives its last watermark.
+    pub(crate) fn finish(&mut self, number: usize, awaits_children: bool) -> EventTime {
+        let Some(split) = self.splits.get_mut(&number) else { return EventTime::MIN };
+        split.finished = true;
+        split.awaits_children = awaits_children;
+        split.silent_since = None;
+        self.splits.get(&number).map_or(EventTime::MIN, |s| EventTime(self.split_watermark(s)))
+    }
+
+    /// The children of these splits are there. Gives how many of this worker's have waited for that.
+    pub(crate) fn succeeded<'a>(&mut self, parents: impl Iterator<Item = &'a SplitId>) -> usize {
+        let mut released = 0;
+        for parent in parents {
+            for split in self.splits.values_mut().filter(|s| s.origin.split == parent.0) {
+                released += usize::from(std::mem::take(&mut split.awaits_children));
+            }
+        }
+        released
+    }
+
     /// The least watermark over this worker's splits; `None` while all that are not finished are idle.
     /// `all_known` says that no split will be added.
     pub(crate) fn watermark(&self, all_known: bool) -> Option<Watermark> {
-        let open = || self.splits.values().filter(|s| !s.finished);
+        let open = || self.splits.values().filter(|s| !s.finished || s.awaits_children);
         if open().next().is_none() {
             return all_known.then_some(Watermark::COMPLETE);
         }

@@ -4,9 +4,10 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use millstream_core::error::{Error, Result};
-use millstream_core::source::{Position, SplitId, SplitSource};
+use millstream_core::source::{Applied, Position, Split, SplitId, SplitSource};
 use millstream_core::time::{Watermark, micros};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Scope;
@@ -19,8 +20,8 @@ use timely::scheduling::Activator;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::acknowledge::{self, Acknowledgements};
-use crate::checkpoint::{Finalised, Mail, Report};
-use crate::control::{Assignment, Boundary, Control, WatermarkUpdate};
+use crate::checkpoint::{Finalised, Mail, Report, Request};
+use crate::control::{Assignment, Boundary, Control, Ended, WatermarkUpdate};
 use crate::dataflow::{Addressed, WorkerContext};
 use crate::graph::SourceNode;
 use crate::host::{Batches, Controls};
@@ -31,6 +32,15 @@ use crate::tally::Tally;
 
 /// Bytes of records given before other operators get their turn.
 const TURN_BYTES: u64 = 2 << 20;
+
+/// A split that begins at a place which would be another one if it were asked for again.
+struct Starting {
+    number: usize,
+    split: Split,
+    start: Position,
+    /// The first checkpoint in which the place stands.
+    covered_by: Option<u64>,
+}
 
 struct SourceHost {
     node: usize,
@@ -58,6 +68,8 @@ struct SourceHost {
     /// Splits were handed out, to this worker or another.
     assigned: bool,
     next_split: usize,
+    /// Splits whose beginning has to be in a checkpoint first.
+    starting: Vec<Starting>,
     stopped: bool,
     told: Option<Option<Watermark>>,
     activator: Activator,
@@ -104,6 +116,7 @@ pub(crate) fn host<'s>(
         all_known: false,
         assigned: false,
         next_split: 0,
+        starting: Vec::new(),
         stopped: false,
         told: None,
         activator: scope.activator_for(address),
@@ -152,10 +165,13 @@ impl SourceHost {
         for (_, message) in messages {
             match message {
                 Control::Splits { source, splits, all } if source == self.node => {
-                    for assignment in splits {
-                        if assignment.worker == self.ctx.index {
-                            self.open(assignment);
-                        }
+                    let parents: Vec<_> = splits.iter().flat_map(|a| a.split.parents.clone()).collect();
+                    let index = self.ctx.index;
+                    splits.into_iter().filter(|a| a.worker == index).for_each(|a| self.take_on(a));
+                    let released = self.worker.succeeded(parents.iter());
+                    if let Some(m) = self.tally.shared() {
+                        m.awaits_children(-(released as i64));
+                        m.discovered();
                     }
                     self.all_known |= all;
                     self.assigned = true;
@@ -167,6 +183,7 @@ impl SourceHost {
                 Control::Advance(to) => self.worker.advance(to),
                 Control::Boundary(boundary) => self.boundary = Some(boundary),
                 Control::Claimed(checkpoint) => {
+                    self.open_started(checkpoint);
                     if let Some(acknowledgements) = &mut self.acknowledgements {
                         acknowledgements.claimed(checkpoint);
                     }
@@ -178,6 +195,9 @@ impl SourceHost {
 
     /// How far each split has been read, for a checkpoint.
     fn record(&mut self, boundary: &Boundary) {
+        for starting in &mut self.starting {
+            starting.covered_by.get_or_insert(boundary.checkpoint);
+        }
         let mut splits = self.worker.read_upto();
         if let Some(acknowledgements) = &mut self.acknowledgements {
             for (number, applied) in acknowledgements.boundary(boundary.checkpoint) {
@@ -199,14 +219,47 @@ impl SourceHost {
         );
     }
 
-    fn open(&mut self, Assignment { split, resume, .. }: Assignment) {
+    fn take_on(&mut self, assignment: Assignment) {
         let number = self.next_split;
         self.next_split += 1;
-        let after = resume.as_ref().and_then(|r| r.position.clone());
+        self.worker.add_split(number, &assignment, self.ctx.fold.borrow().of(self.node));
+        let Assignment { split, resume, start, .. } = assignment;
+        let finished = resume.as_ref().is_some_and(|r| r.finished);
         let applied = resume.as_ref().map(|r| r.applied.clone()).unwrap_or_default();
-        self.worker.add_split(number, &split, self.ctx.fold.borrow().of(self.node), resume);
         if let Some(m) = self.tally.shared() {
             m.found_split(split.size);
+            if finished {
+                m.finished_split();
+                m.awaits_children(1);
+            } else if !self.bounded {
+                m.set_behind(&split.id.0, None);
+            }
+        }
+        if finished {
+            return;
+        }
+        match start {
+            Some(start) if self.ctx.shared.epochs.is_some() => {
+                self.starting.push(Starting { number, split, start, covered_by: None });
+                self.ctx.shared.request(Request::Pressure);
+            }
+            start => self.open(number, split, start.or_else(|| resume.and_then(|r| r.position)), applied),
+        }
+    }
+
+    /// Splits whose beginning is in a checkpoint that counts are read.
+    fn open_started(&mut self, checkpoint: u64) {
+        let covered = |s: &Starting| s.covered_by.is_some_and(|covered_by| covered_by <= checkpoint);
+        let (ready, waiting) = std::mem::take(&mut self.starting).into_iter().partition(covered);
+        self.starting = waiting;
+        for Starting { number, split, start, .. } in ready {
+            self.open(number, split, Some(start), Vec::new());
+        }
+    }
+
+    fn open(&mut self, number: usize, split: Split, after: Option<Position>, applied: Vec<Applied>) {
+        if self.stopped {
+            return;
         }
         let (splits, permits) = (self.splits.clone(), self.permits.clone());
         let acknowledging = self.acknowledgements.as_mut().map(|acknowledgements| Acknowledging {
@@ -214,7 +267,9 @@ impl SourceHost {
             to_host: acknowledgements.to_host.clone(),
             applied,
         });
-        let task = reader::read(splits, split, after, number, permits, self.to_readers.clone(), acknowledging);
+        let (metrics, node) = (self.ctx.shared.metrics.clone(), self.node);
+        let retried = move || metrics.retried(node);
+        let task = reader::read(splits, split, after, number, permits, self.to_readers.clone(), acknowledging, retried);
         self.tasks.push(self.ctx.shared.spawn(task));
     }
 
@@ -230,7 +285,11 @@ impl SourceHost {
             let now = self.ctx.now();
             match message {
                 FromReader::Records { split, records, upto, behind } => {
-                    self.worker.wake(split, self.ctx.fold.borrow().of(self.node));
+                    // A position alone that moves on says nothing new to a split that is caught up.
+                    match records.records.is_empty() && behind.is_some_and(|b| b.is_zero()) {
+                        true => self.fell_silent(split, now),
+                        false => self.worker.wake(split, self.ctx.fold.borrow().of(self.node)),
+                    }
                     let bytes = records.total_bytes();
                     turn += bytes;
                     let out = self.worker.decode(split, &records, upto)?;
@@ -241,8 +300,8 @@ impl SourceHost {
                     self.tally.read(bytes);
                     if let Some(m) = self.tally.shared() {
                         m.saw_event_time(self.worker.seen());
-                        if let Some(behind) = behind {
-                            m.set_behind(behind.as_millis() as u64);
+                        if !self.bounded {
+                            m.set_behind(&self.worker.name(split), behind.map(|b| b.as_millis() as u64));
                         }
                     }
                     if let Some(capability) = self.capabilities.first() {
@@ -255,25 +314,44 @@ impl SourceHost {
                     }
                 }
                 FromReader::Idle(split) => {
-                    if let Some(s) = self.worker.splits.get_mut(&split) {
-                        s.silent_since.get_or_insert(now);
-                    }
-                    if let Some(m) = self.tally.shared() {
-                        m.set_behind(0);
-                    }
+                    self.fell_silent(split, now);
+                    self.set_behind(split, Duration::ZERO);
                 }
-                FromReader::Finished(split) => {
-                    if let Some(s) = self.worker.splits.get_mut(&split) {
-                        s.finished = true;
-                    }
-                    if let Some(m) = self.tally.shared() {
-                        m.finished_split();
-                    }
+                FromReader::Behind(split, behind) => {
+                    self.worker.wake(split, self.ctx.fold.borrow().of(self.node));
+                    self.set_behind(split, behind);
                 }
+                FromReader::Finished(split) => self.finished(split),
                 FromReader::Failed(error) => return Err(error),
             }
         }
         Ok(())
+    }
+
+    fn fell_silent(&mut self, split: usize, now: u64) {
+        if let Some(s) = self.worker.splits.get_mut(&split) {
+            s.silent_since.get_or_insert(now);
+        }
+    }
+
+    fn set_behind(&self, split: usize, behind: Duration) {
+        if let Some(m) = self.tally.shared().filter(|_| !self.bounded) {
+            m.set_behind(&self.worker.name(split), Some(behind.as_millis() as u64));
+        }
+    }
+
+    fn finished(&mut self, number: usize) {
+        let split = SplitId(self.worker.name(number));
+        let followed = self.splits.has_children(&split);
+        let watermark = self.worker.finish(number, followed);
+        if let Some(m) = self.tally.shared() {
+            m.finished_split();
+            m.forget_behind(&split.0);
+            m.awaits_children(i64::from(followed));
+        }
+        if followed {
+            self.ctx.mail(Mail::Ended(Ended { source: self.node, split, watermark }));
+        }
     }
 
     /// A split that is caught up and silent for long enough no longer holds the watermark back.

@@ -18,7 +18,7 @@ mod source;
 mod table;
 
 pub use checkpoints::checkpoints;
-pub use rows::{every_type, json_lines};
+pub use rows::{decode_lines, every_type, json_lines};
 pub use sink::{SinkUnderTest, batch, sink, sink_options};
-pub use source::source;
+pub use source::{lineage, source};
 pub use table::table_store;

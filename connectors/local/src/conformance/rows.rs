@@ -7,8 +7,14 @@ use arrow::array::{
     RecordBatch, StringArray, StructArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, Field, Fields, Int32Type, Schema};
+use millstream_core::EventTime;
+use millstream_core::format::RecordFormat;
 use millstream_core::schema::ColumnType;
+use millstream_core::sink::SinkOptions;
+use millstream_core::source::{Position, RawRecord, RawRecords};
 use millstream_formats::value::row_json;
+
+use millstream_formats::declared::decode;
 
 /// Rows with a column of every type of the language, `count` of them, about every third value null; `id` is unique
 /// and starts at `from`.
@@ -86,4 +92,21 @@ pub fn json_lines(rows: &[RecordBatch]) -> Vec<String> {
         rows.iter().flat_map(|batch| (0..batch.num_rows()).map(move |row| row_json(batch, row))).collect();
     lines.sort();
     lines
+}
+
+/// JSON records as rows of a sink's user columns, for sinks whose rows are read back as text.
+pub fn decode_lines(options: &SinkOptions, lines: &[String]) -> RecordBatch {
+    let mut records = RawRecords::default();
+    let mut buffer = Vec::new();
+    for line in lines {
+        records.records.push(RawRecord {
+            start: buffer.len() as u32,
+            len: line.len() as u32,
+            position: Position::Offset(0),
+            arrived_at: EventTime(0),
+        });
+        buffer.extend_from_slice(line.as_bytes());
+    }
+    records.buffer = buffer.into();
+    decode(RecordFormat::Json, &options.schema, &records).expect("what was written can be read")
 }

@@ -31,6 +31,41 @@ pub async fn source(open: impl AsyncFn() -> Box<dyn SplitSource>, expected: Opti
     assert_eq!(names(&all_splits(again.as_ref()).await), names(&splits), "splits are stable");
 }
 
+/// The promises of a source whose splits end and have children: what follows what, and what is not read again after a
+/// restart that remembers only what it must. `open` gives a source as a new process has it, over a stream in which at
+/// least one split has children.
+pub async fn lineage(open: impl AsyncFn() -> Box<dyn SplitSource>) {
+    let source = open().await;
+    let mut rounds = vec![source.discover(&BTreeSet::new()).await.unwrap()];
+    let mut finished = BTreeSet::new();
+    while let Some(round) = rounds.last().filter(|r| !r.is_empty()).cloned() {
+        let ids: BTreeSet<_> = round.iter().map(|s| s.id.clone()).collect();
+        assert!(finished.is_disjoint(&ids), "a finished split does not come again");
+        for split in &round {
+            assert!(split.parents.iter().all(|p| finished.contains(p)), "{} comes after its parents", split.id);
+        }
+        if !finished.is_empty() {
+            // A process that knows only the children, and what nothing follows yet.
+            let again = open().await;
+            again.resume(&ids);
+            let followed: BTreeSet<_> = rounds.iter().flatten().flat_map(|s| s.parents.clone()).collect();
+            let kept: BTreeSet<_> = finished.difference(&followed).cloned().collect();
+            let named = again.discover(&kept).await.unwrap();
+            let old: Vec<_> = named.iter().filter(|s| finished.contains(&s.id)).collect();
+            assert!(old.is_empty(), "what children have followed is not read again: {old:?}");
+            // One that died before it knew them.
+            let again = open().await;
+            let named = again.discover(&finished).await.unwrap();
+            assert!(ids.iter().all(|id| named.iter().any(|s| s.id == *id)), "finished splits lead to their children");
+        }
+        finished.extend(ids);
+        rounds.push(source.discover(&finished).await.unwrap());
+    }
+    let followed = rounds.iter().flatten().flat_map(|s| &s.parents).collect::<BTreeSet<_>>();
+    assert!(!followed.is_empty(), "a split has children");
+    assert!(followed.iter().all(|p| source.has_children(p)), "a split that has children says so");
+}
+
 /// Discovers round by round, until all splits are finished.
 async fn all_splits(source: &dyn SplitSource) -> Vec<Split> {
     let mut finished = BTreeSet::new();
@@ -70,6 +105,7 @@ async fn read(reader: &mut dyn SplitReader, bounded: bool) -> Vec<Placed> {
                 return all;
             }
             Read::Idle if bounded => {}
+            Read::Behind(_) => {}
             Read::Idle => return all,
         }
     }
@@ -90,12 +126,13 @@ async fn loses_nothing_when_cancelled(source: &dyn SplitSource, split: &Split, a
     let mut patience = Duration::ZERO;
     while seen.len() < all.len() {
         match timeout(patience, reader.next()).await {
-            Err(_) => patience += Duration::from_micros(50),
+            // Dropped at many moments of a call, however long it takes.
+            Err(_) => patience += patience / 4 + Duration::from_micros(50),
             Ok(Ok(Read::Records { records, .. })) => {
                 seen.extend(placed(&records));
                 patience = Duration::ZERO;
             }
-            Ok(Ok(Read::Idle)) => {}
+            Ok(Ok(Read::Idle | Read::Behind(_))) => {}
             Ok(other) => panic!("{other:?} before all records were read"),
         }
     }

@@ -24,6 +24,18 @@ impl FaultySource {
 
 #[async_trait]
 impl SplitSource for FaultySource {
+    fn resume(&self, begun: &BTreeSet<SplitId>) {
+        self.inner.resume(begun);
+    }
+    fn begins_at(&self, split: &SplitId) -> Option<Position> {
+        self.inner.begins_at(split)
+    }
+    fn has_children(&self, finished: &SplitId) -> bool {
+        self.inner.has_children(finished)
+    }
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        self.inner.counters()
+    }
     async fn discover(&self, finished: &BTreeSet<SplitId>) -> Result<Vec<Split>> {
         self.inner.discover(finished).await
     }

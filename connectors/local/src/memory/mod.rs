@@ -73,7 +73,7 @@ impl Connector for MemoryConnector {
             memory.finish(LISTED);
             memory.close();
         }
-        Ok(Box::new(MemorySource { memory, format: self.config.format, ordered: self.config.ordered }))
+        Ok(Box::new(MemorySource::new(memory, self.config.format, self.config.ordered)))
     }
     fn commitment(&self, _options: &SinkOptions) -> Commitment {
         match self.config.delivery {

@@ -1,6 +1,7 @@
 //! Reading scripted records.
 
 use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,17 +22,53 @@ pub(crate) struct MemorySource {
     pub(crate) memory: Memory,
     pub(crate) format: RecordFormat,
     pub(crate) ordered: bool,
+    /// Splits that were named, or begun before: their ancestors have ended.
+    pub(crate) begun: Mutex<BTreeSet<SplitId>>,
+}
+
+impl MemorySource {
+    pub(crate) fn new(memory: Memory, format: RecordFormat, ordered: bool) -> Self {
+        Self { memory, format, ordered, begun: Mutex::default() }
+    }
+    fn begun(&self) -> MutexGuard<'_, BTreeSet<SplitId>> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[async_trait]
 impl SplitSource for MemorySource {
+    fn resume(&self, begun: &BTreeSet<SplitId>) {
+        self.begun().extend(begun.iter().cloned());
+    }
+
     async fn discover(&self, finished: &BTreeSet<SplitId>) -> Result<Vec<Split>> {
         let contents = self.memory.lock();
+        let mut begun = self.begun();
+        let mut ended = finished.clone();
+        let mut follow: Vec<&SplitId> = begun.iter().collect();
+        while let Some(id) = follow.pop() {
+            let parents = contents.splits.get(id).into_iter().flat_map(|s| &s.parents);
+            follow.extend(parents.filter(|p| ended.insert((*p).clone())));
+        }
         let ready = contents
             .splits
             .iter()
-            .filter(|(id, script)| !finished.contains(id) && script.parents.iter().all(|p| finished.contains(p)));
-        Ok(ready.map(|(id, script)| Split { id: id.clone(), parents: script.parents.clone(), size: None }).collect())
+            .filter(|(id, script)| !ended.contains(id) && script.parents.iter().all(|p| ended.contains(p)));
+        let ready: Vec<Split> =
+            ready.map(|(id, s)| Split { id: id.clone(), parents: s.parents.clone(), size: None }).collect();
+        begun.extend(ready.iter().map(|s| s.id.clone()));
+        Ok(ready)
+    }
+
+    fn begins_at(&self, split: &SplitId) -> Option<Position> {
+        let contents = self.memory.lock();
+        let script = contents.splits.get(split).filter(|s| contents.latest && s.parents.is_empty())?;
+        let records = |step: &Step| if let Step::Records(records) = step { records.len() as u64 } else { 0 };
+        Some(Position::Offset(script.steps.iter().map(records).sum()))
+    }
+
+    fn has_children(&self, finished: &SplitId) -> bool {
+        self.memory.lock().splits.values().any(|s| s.parents.contains(finished))
     }
 
     async fn open(&self, split: &Split, after: Option<Position>) -> Result<Box<dyn SplitReader>> {

@@ -44,6 +44,8 @@ pub(crate) struct Contents {
     pub(crate) splits: BTreeMap<SplitId, Script>,
     /// Whether no splits come any more.
     pub(crate) closed: bool,
+    /// Splits without parents begin where they end when they are found.
+    pub(crate) latest: bool,
     /// Visible rows by sink.
     pub(crate) written: HashMap<String, Vec<Batch>>,
     /// Rows that no checkpoint has made visible yet.
@@ -94,6 +96,15 @@ impl Memory {
     pub fn finish(&self, split: &str) {
         self.lock().splits.entry(SplitId(split.to_owned())).or_default().ended = true;
         self.changed.notify_waiters();
+    }
+    /// Splits without parents are read from where they end when a source first finds them.
+    pub fn from_latest(&self) {
+        self.lock().latest = true;
+    }
+    /// Ends a split and adds `children` that follow it, as a stream does that is given more or fewer parts.
+    pub fn reshard(&self, parents: &[&str], children: &[&str]) {
+        children.iter().for_each(|child| self.split(child, parents));
+        parents.iter().for_each(|parent| self.finish(parent));
     }
     /// Says that there will be no more splits: a source opened from now on is bounded.
     pub fn close(&self) {

@@ -63,6 +63,18 @@ async fn keeps_the_promises_of_a_source() {
 }
 
 #[tokio::test]
+async fn keeps_the_promises_of_splits_with_children() {
+    let memory = handle("resharded");
+    memory.push_records("a", ["1"], EventTime(1));
+    memory.push_records("b", ["2"], EventTime(1));
+    memory.reshard(&["a"], &["c", "d"]);
+    memory.reshard(&["b", "c"], &["e"]);
+    memory.push_records("e", ["3"], EventTime(2));
+    let connector = (kind().parse)(json!({ "name": "resharded" })).unwrap();
+    conformance::lineage(async || connector.source(&source_options()).await.unwrap()).await;
+}
+
+#[tokio::test]
 async fn a_script_can_fail_and_goes_on() {
     let memory = handle("failing");
     memory.push("a", Step::Fail(ErrorKind::Unavailable, "throttled".into()));

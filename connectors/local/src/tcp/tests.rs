@@ -31,7 +31,7 @@ async fn records(reader: &mut dyn SplitReader, count: usize) -> Vec<(String, Pos
                     .enumerate()
                     .map(|(i, r)| (String::from_utf8_lossy(records.bytes(i)).into_owned(), r.position.clone())),
             ),
-            Read::Idle => {}
+            Read::Idle | Read::Behind(_) => {}
             Read::Finished => break,
         }
     }

@@ -1,12 +1,13 @@
 //! Takes checkpoints: announces boundaries, gathers what the places report, claims, and has sinks make it visible.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use millstream_core::error::{Error, ErrorKind, Result};
 use millstream_core::planted::{Bug, is_planted};
+use millstream_core::source::SplitId;
 use millstream_core::time::EventTime;
 use millstream_state::checkpoint::{Claimed, Epochs, Manifest, NodeCounters, PlaceState, SourceState, Staged};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
@@ -45,6 +46,9 @@ pub(crate) struct Committer {
     places: BTreeMap<String, PlaceState>,
     sources: BTreeMap<String, SourceState>,
     counters: BTreeMap<String, NodeCounters>,
+    /// By source: splits that were read to their end and whose children are in a committed checkpoint. Nobody will ask
+    /// for them any more.
+    retired: BTreeMap<String, BTreeSet<SplitId>>,
     /// Manifests that are kept, oldest first.
     retained: Vec<Manifest>,
     /// Reports of one checkpoint: from every place of every worker.
@@ -84,6 +88,7 @@ impl Committer {
             places: restored.places.clone(),
             sources: restored.sources.clone(),
             counters: restored.counters.clone(),
+            retired: BTreeMap::new(),
             retained,
             expected: places * workers,
             finalisers: finalisers * workers,
@@ -175,6 +180,7 @@ impl Committer {
         if let Some((claim, manifest, epochs)) = claim {
             if refused == 0 {
                 self.mark_committed(&epochs, &claim).await?;
+                self.retire(&manifest);
             }
             self.retained.push(manifest);
             self.collect_garbage(&epochs).await?;
@@ -242,6 +248,11 @@ impl Committer {
             *layout = layout.take().or(part.layout);
             refs.extend(part.part);
         }
+        for (source, retired) in &self.retired {
+            if let Some(state) = self.sources.get_mut(source) {
+                state.splits.retain(|id, _| !retired.contains(id));
+            }
+        }
         for (place, (layout, refs)) in layers {
             if let Some(layout) = layout {
                 let known = self.places.entry(place);
@@ -263,6 +274,15 @@ impl Committer {
             places: self.places.clone(),
             staged,
             counters,
+        }
+    }
+
+    /// Finds the splits that need not be remembered any more now that this checkpoint is committed.
+    fn retire(&mut self, committed: &Manifest) {
+        for (source, state) in &committed.sources {
+            let parents = state.splits.values().flat_map(|s| &s.parents);
+            let ended = parents.filter(|p| state.splits.get(*p).is_some_and(|s| s.finished));
+            self.retired.entry(source.clone()).or_default().extend(ended.cloned());
         }
     }
 

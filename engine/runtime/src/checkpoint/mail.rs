@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::control::Ended;
 use millstream_core::snapshot::{Snapshot, StateLayout};
 use millstream_core::source::SplitId;
 use millstream_state::checkpoint::{NodeCounters, PartRef, SplitState};
@@ -57,4 +58,6 @@ pub(crate) enum Mail {
     Part(String),
     /// See there.
     Finalised(Finalised),
+    /// Its children may begin; for who discovers splits, not for the committer.
+    Ended(Ended),
 }

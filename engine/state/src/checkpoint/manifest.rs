@@ -69,6 +69,9 @@ pub struct SplitState {
     /// Of a queue: records that are covered and not known to have left it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub applied: Vec<Applied>,
+    /// The splits it follows: they stay until it is in a committed checkpoint.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parents: Vec<SplitId>,
 }
 
 /// The state of an operator or sink.

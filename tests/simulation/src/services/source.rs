@@ -27,6 +27,18 @@ async fn reach(world: &World, service: &'static str) -> Result<()> {
 
 #[async_trait]
 impl SplitSource for SimulatedSource {
+    fn resume(&self, begun: &BTreeSet<SplitId>) {
+        self.inner.resume(begun);
+    }
+    fn begins_at(&self, split: &SplitId) -> Option<Position> {
+        self.inner.begins_at(split)
+    }
+    fn has_children(&self, finished: &SplitId) -> bool {
+        self.inner.has_children(finished)
+    }
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        self.inner.counters()
+    }
     async fn discover(&self, finished: &BTreeSet<SplitId>) -> Result<Vec<Split>> {
         reach(&self.world, self.service).await?;
         let found = self.inner.discover(finished).await?;
@@ -77,7 +89,7 @@ impl SplitReader for SimulatedReader {
         {
             *upto += 1;
         }
-        if !matches!(read, Read::Idle) {
+        if !matches!(read, Read::Idle | Read::Behind(_)) {
             self.world.read();
         }
         match &read {
@@ -86,7 +98,7 @@ impl SplitReader for SimulatedReader {
                 self.world.note(&format!("{} reads {count} of {} up to {upto}", self.service, self.split));
             }
             Read::Finished => self.world.note(&format!("{} has read {}", self.service, self.split)),
-            Read::Idle => {}
+            Read::Idle | Read::Behind(_) => {}
         }
         Ok(read)
     }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod lineage;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -77,9 +79,8 @@ fn port(name: &str, schema: SchemaRef) -> Port {
     Port { name: name.into(), schema, key: vec![] }
 }
 
-/// source -> count per key -> sink, and the refused rows of the source to the same sink kind.
-fn graph(name: &str, fail_at: Option<&'static str>) -> Graph {
-    let column = |name: &str, column_type| Column {
+fn column(name: &str, column_type: ColumnType) -> Column {
+    Column {
         name: name.into(),
         column_type,
         optional: false,
@@ -87,24 +88,27 @@ fn graph(name: &str, fail_at: Option<&'static str>) -> Graph {
         formats: vec![],
         zone: Zone::Utc,
         excess_digits: ExcessDigits::Reject,
-    };
+    }
+}
+
+/// A source of keys `k` with event times `t`.
+fn source(connector: Arc<dyn Connector>, idle_after: std::time::Duration) -> Node {
     let schema = SourceSchema {
         columns: vec![column("k", ColumnType::String), column("t", ColumnType::Timestamp)],
         extra: ExtraFields::Ignore,
     };
     let rows = with_hidden(schema.arrow().fields().iter().map(|f| f.as_ref().clone()).collect());
-    let counted = with_hidden(vec![Field::new("k", DataType::Utf8, false), Field::new("n", DataType::Int64, false)]);
-    let source = Node {
+    Node {
         id: "events".into(),
         kind: NodeKind::Source(SourceNode {
-            connector: connector(name),
+            connector,
             options: SourceOptions { id: "events".into(), pipeline: "p".into(), schema: Arc::new(schema) },
             event_time: Some(EventTime {
                 column: 1,
                 name: "t".into(),
                 max_delay: std::time::Duration::ZERO,
                 late_after: std::time::Duration::ZERO,
-                idle_after: std::time::Duration::from_secs(1),
+                idle_after,
                 max_future: std::time::Duration::from_secs(3600),
             }),
             raw_is_read: false,
@@ -117,24 +121,15 @@ fn graph(name: &str, fail_at: Option<&'static str>) -> Graph {
             port("late", refusal::schema()),
         ],
         sources: vec![0],
-    };
-    let make = {
-        let schema = counted.clone();
-        move || -> Result<Box<dyn Operator>> {
-            Ok(Box::new(CountPerKey { counts: BTreeMap::new(), schema: schema.clone(), fail_at }))
-        }
-    };
-    let count = Node {
-        id: "count".into(),
-        kind: NodeKind::Operator(vec![Stage { routing: vec![Routing::Keys(vec![0])], make: Arc::new(make) }]),
-        inputs: vec![PortRef { node: 0, port: 0 }],
-        ports: vec![port("", counted.clone())],
-        sources: vec![0],
-    };
-    let sink = |id: &str, from: PortRef, schema: SchemaRef, has_failed_port| Node {
+    }
+}
+
+/// A sink `id` that reads `from`.
+fn sink(connector: Arc<dyn Connector>, id: &str, from: PortRef, schema: SchemaRef, has_failed_port: bool) -> Node {
+    Node {
         id: id.into(),
         kind: NodeKind::Sink(SinkNode {
-            connector: connector(name),
+            connector,
             options: SinkOptions {
                 id: id.into(),
                 pipeline: "p".into(),
@@ -163,12 +158,30 @@ fn graph(name: &str, fail_at: Option<&'static str>) -> Graph {
         inputs: vec![from],
         ports: vec![port("failed", refusal::schema())],
         sources: vec![0],
+    }
+}
+
+/// source -> count per key -> sink, and the refused rows of the source to the same sink kind.
+fn graph(name: &str, fail_at: Option<&'static str>) -> Graph {
+    let counted = with_hidden(vec![Field::new("k", DataType::Utf8, false), Field::new("n", DataType::Int64, false)]);
+    let make = {
+        let schema = counted.clone();
+        move || -> Result<Box<dyn Operator>> {
+            Ok(Box::new(CountPerKey { counts: BTreeMap::new(), schema: schema.clone(), fail_at }))
+        }
     };
-    let counts = sink("counts", PortRef { node: 1, port: 0 }, counted, true);
-    let refused = sink("refused", PortRef { node: 0, port: 2 }, refusal::schema(), false);
+    let count = Node {
+        id: "count".into(),
+        kind: NodeKind::Operator(vec![Stage { routing: vec![Routing::Keys(vec![0])], make: Arc::new(make) }]),
+        inputs: vec![PortRef { node: 0, port: 0 }],
+        ports: vec![port("", counted.clone())],
+        sources: vec![0],
+    };
+    let counts = sink(connector(name), "counts", PortRef { node: 1, port: 0 }, counted, true);
+    let refused = sink(connector(name), "refused", PortRef { node: 0, port: 2 }, refusal::schema(), false);
     Graph {
         name: "p".into(),
-        nodes: vec![source, count, counts, refused],
+        nodes: vec![source(connector(name), std::time::Duration::from_secs(1)), count, counts, refused],
         checkpoint_every: std::time::Duration::from_secs(10),
     }
 }
