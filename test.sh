@@ -25,6 +25,9 @@ else
   cargo test --workspace --locked --no-fail-fast
 fi
 
+say 'deliberate bugs: the simulation finds each'
+cargo run --quiet --locked -p simulation --features planted-bugs -- --planted
+
 say 'inline tests of the shipped pipelines'
 for pipeline in pipelines/*.yaml; do
   "${CARGO_TARGET_DIR:-target}/debug/millstream" test "$pipeline"

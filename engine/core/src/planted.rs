@@ -10,8 +10,6 @@
 pub enum Bug {
     /// Rows beyond a boundary are taken before it has passed.
     SkipStash = 1,
-    /// The tick of a boundary does not wait until every worker has heard of it.
-    HurriedBoundary,
     /// A split that was read to its end is not in the checkpoint.
     ForgetFinishedSplit,
     /// What is late in a split is judged without what was seen in it before the restart.

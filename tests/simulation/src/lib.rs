@@ -22,10 +22,12 @@ mod model;
 mod plan;
 mod planted;
 mod process;
+mod seeds;
 mod services;
 mod trips;
 mod world;
 
 pub use driver::{Outcome, simulate};
 pub use planted::{Planted, bugs};
+pub use seeds::simulate_all;
 pub use world::Tally;

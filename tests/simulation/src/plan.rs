@@ -97,9 +97,13 @@ fn weather(random: &mut Random, bad: u64, service: &'static str) -> Weather {
     if stream {
         weather.slow = 1 + random.below(2);
     }
+    if service == "table" && random.one_in(2) {
+        // What is on its way to the table at a checkpoint is a matter of its own.
+        (weather.slow, weather.slowest) = (2, 80_000);
+    }
     if bad > 0 && random.below(4) < bad {
         weather.faults = *random.pick(&[6, 15, 40]);
-        weather.slow = if stream { weather.slow } else { *random.pick(&[4, 10, 30]) };
+        weather.slow = if weather.slow > 0 { weather.slow } else { *random.pick(&[4, 10, 30]) };
         weather.outages = *random.pick(&[0, 60, 200]);
         weather.refusals = if service == "table" { *random.pick(&[0, 0, 30]) } else { 0 };
     }

@@ -3,10 +3,13 @@
 //! Bugs of services are written here, around the real ones. Bugs of the engine are compiled in with the feature
 //! `planted-bugs` (see `millstream_core::planted`).
 
+use std::ops::{ControlFlow, Range};
+
 #[cfg(feature = "planted-bugs")]
 use millstream_core::planted::{Bug, plant};
 
 use crate::driver::{Outcome, simulate_with};
+use crate::seeds::simulate_all;
 
 /// A deliberate bug around a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +63,6 @@ pub fn bugs() -> Vec<Planted> {
 fn engine() -> impl Iterator<Item = Planted> {
     let bugs = [
         ("skip_stash", "rows beyond a boundary are taken before it has passed", Bug::SkipStash),
-        ("hurried_boundary", "a boundary does not wait for every worker to hear of it", Bug::HurriedBoundary),
         ("forget_finished_split", "a finished split is not in the checkpoint", Bug::ForgetFinishedSplit),
         ("forget_seen", "what was seen in a split before a restart does not count for what is late", Bug::ForgetSeen),
         ("commit_before_claim", "sinks make visible before the claim", Bug::CommitBeforeClaim),
@@ -86,22 +88,35 @@ fn engine() -> impl Iterator<Item = Planted> {
 }
 
 impl Planted {
-    /// Simulates a seed with the bug. Bugs of the engine are planted in the whole process: one at a time.
-    pub fn simulate(&self, seed: u64, traced: bool) -> Outcome {
+    /// Simulates a seed with the bug, which [`Planted::found`] or the caller has planted where it is one of the engine.
+    fn simulate(&self, seed: u64, traced: bool) -> Outcome {
         match self.how {
             How::Service(bug) => simulate_with(seed, traced, Some(bug)),
             #[cfg(feature = "planted-bugs")]
-            How::Engine(bug) => {
-                plant(Some(bug));
-                let outcome = simulate_with(seed, traced, None);
-                plant(None);
-                outcome
-            }
+            How::Engine(_) => simulate_with(seed, traced, None),
         }
     }
 
-    /// The first of these seeds that finds it.
-    pub fn found(&self, mut seeds: impl Iterator<Item = u64>) -> Option<Outcome> {
-        seeds.find_map(|seed| Some(self.simulate(seed, false)).filter(|o| !o.broken.is_empty()))
+    /// The first of these seeds that finds it. Bugs of the engine are planted in the whole process: one at a time.
+    pub fn found(&self, seeds: Range<u64>, traced: bool) -> Option<Outcome> {
+        #[cfg(feature = "planted-bugs")]
+        if let How::Engine(bug) = self.how {
+            plant(Some(bug));
+        }
+        let mut found = None;
+        simulate_all(
+            seeds,
+            |seed| self.simulate(seed, traced),
+            |outcome| {
+                if outcome.broken.is_empty() {
+                    return ControlFlow::Continue(());
+                }
+                found = Some(outcome);
+                ControlFlow::Break(())
+            },
+        );
+        #[cfg(feature = "planted-bugs")]
+        plant(None);
+        found
     }
 }

@@ -218,7 +218,7 @@ impl Workload {
 
 /// Cuts a stream into splits, each in the order of event time but for some disorder, and for some rows that are late.
 fn spread(random: &mut Random, stream: Stream, records: Vec<Record>, bounded: bool) -> Vec<SplitOf> {
-    let tardy = *random.pick(&[0, 40, 12]);
+    let tardy = *random.pick(&[0, 12, 6]);
     let split =
         |i: usize| SplitOf { stream, id: format!("s{i}"), parents: Vec::new(), records: Vec::new(), ends: bounded };
     let mut splits: Vec<SplitOf> = (0..1 + random.below(4) as usize).map(split).collect();

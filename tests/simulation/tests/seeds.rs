@@ -1,35 +1,21 @@
 //! Seeds in CI: every one holds, and each replays exactly.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
+use std::ops::ControlFlow;
 
-use simulation::{Outcome, simulate};
-
-/// Simulates seeds on two threads: each simulation keeps to its own.
-fn all(seeds: std::ops::Range<u64>) -> Vec<Outcome> {
-    let (next, outcomes) = (AtomicU64::new(seeds.start), Mutex::new(Vec::new()));
-    thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end {
-                        return;
-                    }
-                    let outcome = simulate(seed, false);
-                    outcomes.lock().unwrap().push(outcome);
-                }
-            });
-        }
-    });
-    outcomes.into_inner().unwrap()
-}
+use simulation::{Outcome, bugs, simulate, simulate_all};
 
 #[test]
 fn two_hundred_seeds_hold() {
-    let outcomes = all(1..201);
+    let mut outcomes = Vec::new();
+    simulate_all(
+        1..201,
+        |seed| simulate(seed, false),
+        |outcome| {
+            outcomes.push(outcome);
+            ControlFlow::Continue(())
+        },
+    );
     let failed: Vec<String> = outcomes
         .iter()
         .filter(|o| !o.broken.is_empty())
@@ -63,5 +49,25 @@ fn a_seed_replays_exactly() {
         let differs = first.lines.iter().zip(&second.lines).position(|(a, b)| a != b);
         let at = differs.map(|i| (&first.lines[i], &second.lines[i]));
         assert_eq!((first.trace, first.lines.len()), (second.trace, second.lines.len()), "seed {seed}: {at:?}");
+    }
+}
+
+/// `cargo run -p simulation --features planted-bugs -- --planted` shows those of the engine, too.
+#[test]
+fn bugs_around_services_are_found() {
+    // Where the search begins: right before the seed that found it last.
+    let near = [
+        ("resume_at", 1),
+        ("position_too_far", 1),
+        ("ack_before_write", 1),
+        ("refused_is_written", 1),
+        ("new_ids", 9),
+        ("theirs_is_ours", 17),
+        ("forget_files", 5),
+    ];
+    for bug in bugs() {
+        if let Some((name, from)) = near.iter().find(|(name, _)| *name == bug.name) {
+            assert!(bug.found(*from..*from + 40, false).is_some(), "{name} is not found: {}", bug.what);
+        }
     }
 }
