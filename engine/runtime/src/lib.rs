@@ -18,6 +18,7 @@
 //! 5. A checkpoint covers what was given up to one tick, its boundary, everywhere: see [`checkpoint`].
 //! 6. Nothing but messages connects workers: they may live in several processes.
 
+mod caller_host;
 pub mod checkpoint;
 pub mod clock;
 mod clock_host;

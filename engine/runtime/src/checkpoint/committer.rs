@@ -69,9 +69,13 @@ impl Committer {
             places += match &node.kind {
                 NodeKind::Operator(stages) => stages.len(),
                 NodeKind::Sink(sink) => 1 + usize::from(sink.before.is_some()),
-                NodeKind::Source(_) | NodeKind::Upsert(_) => 1,
+                NodeKind::Source(_) | NodeKind::Upsert(_) | NodeKind::Caller(_) => 1,
             };
-            sinks += usize::from(matches!(node.kind, NodeKind::Sink(_)));
+            sinks += match &node.kind {
+                NodeKind::Sink(_) => 1,
+                NodeKind::Upsert(upsert) => usize::from(upsert.after_checkpoint),
+                _ => 0,
+            };
         }
         let checkpoints = shared.options.checkpoints.as_ref();
         let restored = &shared.restored;
