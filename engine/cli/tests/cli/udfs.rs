@@ -162,3 +162,58 @@ fn queries_give_what_runs_give() {
     lines.sort_unstable();
     assert!(lines.len() == 3 && lines.iter().zip([2, 4, 6]).all(|(l, twice)| l.ends_with(&format!(",{twice}"))), "{}", shown.out);
 }
+
+/// A geocoder: by latitude. 3 is never answered well, 4 only when it is asked for the third time.
+fn geocoder() -> String {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    fn serve(stream: TcpStream, asked: &AtomicUsize) -> std::io::Result<()> {
+        let mut answers = stream.try_clone()?;
+        let mut lines = BufReader::new(stream).lines();
+        // Requests follow one another on a connection.
+        while let Some(request) = lines.next().transpose()? {
+            while lines.next().transpose()?.is_some_and(|header| !header.is_empty()) {}
+            let (status, body) = match request.split(['=', '&']).nth(1) {
+                Some("1.5") => ("200 OK", "43"),
+                Some("2.5") => ("404 Not Found", "no zone"),
+                Some("4.5") if asked.fetch_add(1, Ordering::Relaxed) >= 2 => ("200 OK", "161\n"),
+                Some("5.5") => ("200 OK", "not a number"),
+                _ => ("503 Service Unavailable", "later"),
+            };
+            write!(answers, "HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len())?;
+        }
+        Ok(())
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Arc::new(AtomicUsize::new(0));
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let asked = asked.clone();
+            // A connection that breaks is the client's to notice.
+            std::thread::spawn(move || serve(stream, &asked).ok());
+        }
+    });
+    url
+}
+
+#[test]
+fn a_geocoder_is_asked_over_http() {
+    let shell = Shell::new();
+    let crate_folder = of_repository("udfs/geocode_zone");
+    let rows = ["[1.5, 0]", "[2.5, 0]", "[3.5, 0]", "[4.5, 0]", "[5.5, 0]", "[null, 0]"];
+    let mut args = vec!["udf", "test", &crate_folder, "--format", "csv"];
+    for row in rows {
+        args.extend(["--row", row]);
+    }
+    let ran = Ran::of(shell.command(&args).env("GEOCODER_URL", geocoder()).output().unwrap());
+    assert_eq!(ran.code, 2, "{}\n{}", ran.out, ran.err);
+    let zones: Vec<&str> = ran.out.lines().skip(1).map(|l| l.rsplit(',').next().unwrap()).collect();
+    assert_eq!(zones, ["43", "", "", "161", "", ""], "{}\n{}", ran.out, ran.err);
+    assert!(ran.err.contains("row 3: `geocode_zone` panicked"), "{}", ran.err);
+    assert!(ran.err.contains("row 5: `geocode_zone` panicked"), "{}", ran.err);
+    assert!(ran.err.contains("503 Service Unavailable"), "{}", ran.err);
+}
