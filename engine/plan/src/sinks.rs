@@ -12,8 +12,8 @@ use millstream_spec::model::SinkSpec;
 use millstream_spec::{Span, Spanned, codes};
 
 use crate::planner::Planner;
-use crate::recorded::Recorded;
 use crate::ports::{Carries, PortInfo};
+use crate::recorded::Recorded;
 use crate::statements::union;
 
 impl<'a> Planner<'a> {

@@ -127,7 +127,17 @@ impl<'a> Planner<'a> {
                     let full = if name.is_empty() { id.value.clone() } else { format!("{}.{name}", id.value) };
                     infos.push((
                         full,
-                        PortInfo { at, schema, key, carries, bounded, sources: sources.clone(), revised, revisions, undecided },
+                        PortInfo {
+                            at,
+                            schema,
+                            key,
+                            carries,
+                            bounded,
+                            sources: sources.clone(),
+                            revised,
+                            revisions,
+                            undecided,
+                        },
                     ));
                 }
             };

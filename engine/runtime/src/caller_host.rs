@@ -72,23 +72,19 @@ pub(crate) fn host<'s>(
         .collect();
     let control = ControlInput::connect(&mut builder, control, ctx, node, ports);
     let (outlets, streams) = Outlets::connect(&mut builder, ports);
-    let caller = (spec.make)(wake);
     let tally = ctx.tally(node);
-    let mut host = match caller {
-        Ok(caller) => Ok(CallerHost {
-            caller,
-            inputs,
-            control,
-            outlets,
-            stash: Stash::default(),
-            tally,
-            waiting: BTreeMap::new(),
-            next_ticket: 0,
-            node,
-            ctx: ctx.clone(),
-        }),
-        Err(e) => Err(e),
-    };
+    let mut host = (spec.make)(wake).map(|caller| CallerHost {
+        caller,
+        inputs,
+        control,
+        outlets,
+        stash: Stash::default(),
+        tally,
+        waiting: BTreeMap::new(),
+        next_ticket: 0,
+        node,
+        ctx: ctx.clone(),
+    });
     let (failure, name) = (ctx.shared.failure.clone(), ctx.node_id(node));
     builder.build(move |_| {
         move |frontiers: &[MutableAntichain<u64>]| {

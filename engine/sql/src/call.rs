@@ -124,7 +124,8 @@ pub(crate) fn cut_calls(plan: LogicalPlan) -> DfResult<LogicalPlan> {
             Ok(if is_column && e.transformed { e.data.alias_qualified(name.0, name.1) } else { e.data })
         });
         let replaced = replaced.collect::<DfResult<Vec<_>>>()?;
-        let kept: Vec<Expr> = node.schema().iter().map(|(q, f)| Expr::Column(Column::new(q.cloned(), f.name()))).collect();
+        let kept: Vec<Expr> =
+            node.schema().iter().map(|(q, f)| Expr::Column(Column::new(q.cloned(), f.name()))).collect();
         let is_filter = matches!(node, LogicalPlan::Filter(_));
         let node = node.with_new_exprs(replaced, vec![called])?;
         // A filter gives what it takes: without the result.

@@ -41,20 +41,16 @@ pub(crate) struct Path {
 }
 
 impl Path {
-    /// Splits a chain at its call; the chain itself where it has none.
-    pub(crate) fn of(chain: Chain) -> std::result::Result<Self, Chain> {
-        let Some(at) = chain.steps.iter().position(|s| matches!(s, Step::Call { .. })) else { return Err(chain) };
+    /// Splits a chain at its call; none where it has none.
+    pub(crate) fn of(chain: Chain) -> Option<Self> {
+        let at = chain.steps.iter().position(|s| matches!(s, Step::Call { .. }))?;
         let Chain { scan, mut steps } = chain;
-        let mut after = steps.split_off(at);
-        match after.remove(0) {
-            Step::Call { udf, args, schema } => {
-                Ok(Self { before: Chain { scan, steps }, udf, args, called: schema, after })
+        let after = steps.split_off(at + 1);
+        match steps.pop() {
+            Some(Step::Call { udf, args, schema }) => {
+                Some(Self { before: Chain { scan, steps }, udf, args, called: schema, after })
             }
-            call => {
-                steps.push(call);
-                steps.append(&mut after);
-                Err(Chain { scan, steps })
-            }
+            _ => None,
         }
     }
 }
@@ -167,7 +163,8 @@ impl Calling {
         let mut rows = Vec::new();
         for part in &mut waiting.parts {
             let Some(path) = self.paths.get(part.path) else { continue };
-            let answered = join(path, part, &mut whys).map_err(|e| Error::bug("answers do not fit their rows").caused_by(e))?;
+            let answered =
+                join(path, part, &mut whys).map_err(|e| Error::bug("answers do not fit their rows").caused_by(e))?;
             if let Some(answered) = answered {
                 run_steps(&path.after, answered, &mut rows, &mut failures);
             }

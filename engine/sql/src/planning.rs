@@ -78,7 +78,8 @@ pub fn plan_query(text: &str, catalog: &Catalog, emit: &Emit, horizon: Duration)
 /// One query waits once.
 fn several_calls(calls: &[Expr], logical: &Logical<'_>) -> SqlError {
     let name = calls.last().and_then(call::async_udf).map(|u| u.name().to_lowercase()).unwrap_or_default();
-    let places: Vec<_> = logical.names.calls.iter().filter(|c| c.name == name).filter_map(|c| c.range.clone()).collect();
+    let places: Vec<_> =
+        logical.names.calls.iter().filter(|c| c.name == name).filter_map(|c| c.range.clone()).collect();
     SqlError::new(SqlErrorKind::UdfArguments, "a query makes one call of an async function, and this is another")
         .at(places.last().cloned())
         .help("make the second call in an sql node of its own that reads this one".to_owned())

@@ -169,7 +169,10 @@ impl PlannedQuery {
         match &self.runs {
             Runs::Stateless { branches, .. } | Runs::Calling { branches, .. } => chains(branches),
             Runs::Windowed { plan, .. } => {
-                plan.time_may_be_null || plan.aggregates.iter().any(Aggregate::can_fail) || chains(&plan.branches) || steps_can_fail(&plan.above, &plan.results)
+                plan.time_may_be_null
+                    || plan.aggregates.iter().any(Aggregate::can_fail)
+                    || chains(&plan.branches)
+                    || steps_can_fail(&plan.above, &plan.results)
             }
             Runs::Bounded { .. } => false,
         }
@@ -226,7 +229,7 @@ impl PlannedQuery {
     pub fn caller(&self) -> Option<Box<MakeCaller>> {
         let Runs::Calling { branches, finish } = &self.runs else { return None };
         let paths: Vec<Vec<Path>> = (self.chains(branches).into_iter())
-            .map(|chains| chains.into_iter().filter_map(|chain| Path::of(chain).ok()).collect())
+            .map(|chains| chains.into_iter().filter_map(Path::of).collect())
             .collect();
         let finish = finish.clone();
         Some(Box::new(move |c, wake| {

@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, Scalar};
-use arrow::compute::kernels::{cmp, numeric, zip::zip};
 use arrow::compute::cast;
+use arrow::compute::kernels::{cmp, numeric, zip::zip};
 use arrow::datatypes::{DataType, Float64Type};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use millstream_udf::{Calling, Calls, Udf, compile, source};

@@ -26,7 +26,12 @@ arroyo-udf-plugin = "0.2"
         Kind::Aggregate => AGGREGATE,
         Kind::Async => ASYNC,
     };
-    vec![("Cargo.toml", manifest), ("Cargo.lock", LOCK.replace("surge_multiplier", name)), ("src/lib.rs", source.replace("NAME", name)), (".gitignore", "/target\n".to_owned())]
+    vec![
+        ("Cargo.toml", manifest),
+        ("Cargo.lock", LOCK.replace("surge_multiplier", name)),
+        ("src/lib.rs", source.replace("NAME", name)),
+        (".gitignore", "/target\n".to_owned()),
+    ]
 }
 
 /// The versions that are known to build together, and that other UDFs have built already.

@@ -12,7 +12,6 @@ mod looks;
 mod mistakes;
 mod runs;
 mod state;
-mod udfs;
 
 use std::process::{Command, Output};
 
@@ -31,9 +30,6 @@ impl Shell {
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
         command.args(args).current_dir(self.folder.path()).env_remove("RUST_LOG").env_remove("NO_COLOR");
-        // Libraries of UDFs are built once for all tests of this build: target/udfs.
-        let target = std::path::Path::new(env!("CARGO_BIN_EXE_millstream")).ancestors().nth(2).unwrap();
-        command.env("MILLSTREAM_UDF_CACHE", target.join("udfs")).env("RUST_BACKTRACE", "0");
         command
     }
     fn run(&self, args: &[&str]) -> Ran {

@@ -62,7 +62,8 @@ impl TableHost {
         covered.claimed |= claims.contains(&covered.boundary.0);
         if let Some(newest) = self.control.newest(self.failed) {
             covered.newest = Some(newest);
-        } else if covered.rows.is_empty() && self.flight.is_none() && frontiers.iter().all(|f| f.frontier().is_empty()) {
+        } else if covered.rows.is_empty() && self.flight.is_none() && frontiers.iter().all(|f| f.frontier().is_empty())
+        {
             covered.newest = None;
         }
     }

@@ -1,14 +1,69 @@
-//! Functions of the user's: from `udf new` to a running pipeline.
+//! Functions of the user's, through the binary: from `udf new` to a running pipeline, and what a crash makes of answers.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
-use std::path::Path;
+use std::process::{Command, Output};
 
+use millstream_tests::binary::{binary, root, udf_cache};
 use serde_json::Value;
+use tempfile::TempDir;
 
-use crate::{Ran, Shell};
+/// The binary in a folder of its own.
+struct Shell {
+    folder: TempDir,
+}
+
+impl Shell {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command.args(args).current_dir(self.folder.path()).env_remove("RUST_LOG").env("NO_COLOR", "1");
+        command.env("MILLSTREAM_UDF_CACHE", udf_cache()).env("RUST_BACKTRACE", "0");
+        command
+    }
+    fn run(&self, args: &[&str]) -> Ran {
+        Ran::of(self.command(args).output().unwrap())
+    }
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.folder.path().join(name), text).unwrap();
+    }
+}
+
+struct Ran {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Ran {
+    fn of(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Self { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+    }
+    #[track_caller]
+    fn ends(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.out, self.err);
+        self
+    }
+    #[track_caller]
+    fn says(self, texts: &[&str]) -> Self {
+        for text in texts {
+            assert!(self.out.contains(text) || self.err.contains(text), "no `{text}` in\n{}\n{}", self.out, self.err);
+        }
+        self
+    }
+}
 
 /// A crate of this repository.
 fn of_repository(path: &str) -> String {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path).canonicalize().unwrap().display().to_string()
+    root().join(path).display().to_string()
 }
 
 #[test]
@@ -129,7 +184,10 @@ fn answers_have_no_effect_before_a_checkpoint_holds_them() {
         let count = "SELECT count(*) AS rows FROM answers";
         assert_eq!(query(&shell, count).ends(0).out, before, "{options}");
         shell.run(&run).ends(0).says(&["every row is accounted for"]);
-        assert_eq!(query(&shell, "SELECT count(*) AS rows, sum(twice) AS total FROM answers").ends(0).out, "rows,total\n5,30\n");
+        assert_eq!(
+            query(&shell, "SELECT count(*) AS rows, sum(twice) AS total FROM answers").ends(0).out,
+            "rows,total\n5,30\n"
+        );
         assert_eq!(query(&shell, "SELECT rows, total FROM hourly").ends(0).out, "rows,total\n5,30\n");
     }
 }
@@ -156,11 +214,17 @@ fn queries_give_what_runs_give() {
     shell.run(&["run", "calls.yaml"]).ends(0);
     let asked = query(&shell, "SELECT id, twice, slowly(twice) AS again FROM answers ORDER BY id").ends(0);
     assert_eq!(asked.out, "id,twice,again\n1,2,4\n2,4,8\n3,6,12\n");
-    query(&shell, "SELECT slowly('x') FROM answers").ends(2).says(&["argument 1 of `slowly` is string, and bigint is needed"]);
+    query(&shell, "SELECT slowly('x') FROM answers")
+        .ends(2)
+        .says(&["argument 1 of `slowly` is string, and bigint is needed"]);
     let shown = shell.run(&["preview", "calls.yaml", "answered", "--rows", "3", "--format", "csv"]).ends(0);
     let mut lines: Vec<&str> = shown.out.lines().skip(1).collect();
     lines.sort_unstable();
-    assert!(lines.len() == 3 && lines.iter().zip([2, 4, 6]).all(|(l, twice)| l.ends_with(&format!(",{twice}"))), "{}", shown.out);
+    assert!(
+        lines.len() == 3 && lines.iter().zip([2, 4, 6]).all(|(l, twice)| l.ends_with(&format!(",{twice}"))),
+        "{}",
+        shown.out
+    );
 }
 
 /// A geocoder: by latitude. 3 is never answered well, 4 only when it is asked for the third time.
