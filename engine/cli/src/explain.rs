@@ -98,7 +98,7 @@ impl Drawing<'_> {
                 NodeKind::Source(_) => ("([", "])"),
                 NodeKind::Upsert(_) => ("[(", ")]"),
                 NodeKind::Sink(_) => ("[/", "/]"),
-                NodeKind::Operator(_) => ("[", "]"),
+                NodeKind::Operator(_) | NodeKind::Caller(_) => ("[", "]"),
             };
             out.push_str(&format!("  {id}{open}\"{id}<br/><small>{kind}</small>\"{close}\n", id = node.id));
         }
@@ -117,7 +117,7 @@ impl Drawing<'_> {
                 NodeKind::Source(_) => "oval",
                 NodeKind::Upsert(_) => "cylinder",
                 NodeKind::Sink(_) => "parallelogram",
-                NodeKind::Operator(_) => "box",
+                NodeKind::Operator(_) | NodeKind::Caller(_) => "box",
             };
             out.push_str(&format!("  \"{id}\" [shape={shape}, label=\"{id}\\n{kind}\"];\n", id = node.id));
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{Field, Schema};
 use clap::{Args as ClapArgs, Subcommand};
-use millstream_udf::{Kind, Udf, UdfError, compile, source, starter};
+use millstream_udf::{Calls, Kind, Udf, UdfError, compile, source, starter};
 
 use crate::args::RowFormat;
 use crate::exit::Failure;
@@ -207,6 +207,17 @@ fn test(args: &TestArgs) -> Result<(), Failure> {
     Err(Failure::silent(Failure::FILE))
 }
 
+/// What the function gives for each row.
+fn each(udf: &Udf, given: &Rows) -> Result<Vec<Result<ArrayRef, UdfError>>, Failure> {
+    if udf.signature().kind == Kind::Async {
+        let calls = Calls::start(udf, || {}).map_err(|e| failed(&e))?;
+        calls.call(0, &given.columns);
+        return Ok(calls.wait().into_iter().map(|(_, answer)| answer).collect());
+    }
+    let one = |row| udf.call(&given.columns.iter().map(|c| c.slice(row, 1)).collect::<Vec<ArrayRef>>());
+    Ok((0..given.len).map(one).collect())
+}
+
 /// What the function gives, null for rows it fails on, and why it does.
 type Called = (ArrayRef, Vec<(usize, String)>);
 
@@ -217,9 +228,8 @@ fn call(udf: &Udf, given: &Rows) -> Result<Called, Failure> {
     }
     let mut failures = Vec::new();
     let mut results = Vec::new();
-    for row in 0..given.len {
-        let one: Vec<ArrayRef> = given.columns.iter().map(|c| c.slice(row, 1)).collect();
-        results.push(udf.call(&one).unwrap_or_else(|e| {
+    for (row, result) in each(udf, given)?.into_iter().enumerate() {
+        results.push(result.unwrap_or_else(|e| {
             failures.push((row, e.to_string()));
             arrow::array::new_null_array(&udf.signature().returns.arrow(), 1)
         }));

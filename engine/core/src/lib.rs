@@ -9,6 +9,7 @@
 //! [`operator::Operator`]. None of them knows the runtime that drives it.
 
 pub mod batch;
+pub mod caller;
 pub mod checkpoint;
 pub mod clock;
 pub mod connector;

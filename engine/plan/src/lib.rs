@@ -15,6 +15,7 @@ mod functions;
 mod operators;
 mod planner;
 mod ports;
+mod recorded;
 mod sink_templates;
 mod sinks;
 mod sources;

@@ -197,5 +197,12 @@ impl<'a> Planner<'a> {
 
 /// A port of what a node with this input refuses.
 pub(crate) fn refused(input: &PortInfo) -> PortInfo {
-    PortInfo { schema: refusal::schema(), key: Vec::new(), carries: Carries::Refused, revised: false, ..input.clone() }
+    PortInfo {
+        schema: refusal::schema(),
+        key: Vec::new(),
+        carries: Carries::Refused,
+        revised: false,
+        revisions: Vec::new(),
+        ..input.clone()
+    }
 }

@@ -341,7 +341,8 @@ impl<'a> Planner<'a> {
             let rows =
                 |port: &usize| self.ports.get(&node.port_name(*port)).is_some_and(|p| p.carries == Carries::Rows);
             let any_rows_read = (0..node.ports.len()).filter(rows).any(reads);
-            if !any_rows_read && matches!(node.kind, NodeKind::Operator(_) | NodeKind::Source(_)) {
+            if !any_rows_read && matches!(node.kind, NodeKind::Operator(_) | NodeKind::Caller(_) | NodeKind::Source(_))
+            {
                 unread.push(node.id.clone());
             }
         }

@@ -31,6 +31,11 @@ pub(crate) struct PortInfo {
     pub(crate) sources: Vec<usize>,
     /// Whether a later row may replace an earlier one of the same key.
     pub(crate) revised: bool,
+    /// Columns that are greater in a later one; empty where nothing tells.
+    pub(crate) revisions: Vec<String>,
+    /// Whether what a row holds may be other values when the same input is worked on again: answers of an async function
+    /// that is not declared deterministic. Nothing of it may have an effect before a checkpoint holds it.
+    pub(crate) undecided: bool,
 }
 
 impl PortInfo {

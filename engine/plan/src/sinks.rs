@@ -13,6 +13,7 @@ use millstream_spec::{Span, Spanned, codes};
 
 use crate::planner::Planner;
 use crate::ports::{Carries, PortInfo};
+use crate::recorded::Recorded;
 use crate::statements::union;
 
 impl<'a> Planner<'a> {
@@ -53,7 +54,11 @@ impl<'a> Planner<'a> {
         }
         self.overwritten_path(sink, &path)?;
         self.shared_path(id, sink, &path)?;
-        let connector = self.connector(bound.clone());
+        let mut connector = self.connector(bound.clone());
+        let undecided = inputs.iter().any(|(_, p)| p.undecided);
+        if undecided {
+            connector = Arc::new(Recorded(connector));
+        }
         let mut delivery = sink.delivery;
         if refused {
             // Refused rows have nowhere else to go.
@@ -103,6 +108,8 @@ impl<'a> Planner<'a> {
             bounded: inputs.iter().all(|(_, p)| p.bounded),
             sources: sources.clone(),
             revised: false,
+            revisions: Vec::new(),
+            undecided,
         };
         let kind = NodeKind::Sink(SinkNode {
             connector,

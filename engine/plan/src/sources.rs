@@ -58,7 +58,20 @@ impl<'a> Planner<'a> {
             .map(|(port, (name, schema, carries))| {
                 let full = if name.is_empty() { id.value.clone() } else { format!("{}.{name}", id.value) };
                 let at = PortRef { node, port };
-                (full, PortInfo { at, schema, key: Vec::new(), carries, bounded, sources: vec![node], revised: false })
+                (
+                    full,
+                    PortInfo {
+                        at,
+                        schema,
+                        key: Vec::new(),
+                        carries,
+                        bounded,
+                        sources: vec![node],
+                        revised: false,
+                        revisions: Vec::new(),
+                        undecided: false,
+                    },
+                )
             })
             .collect();
         let connector = self.connector(bound);

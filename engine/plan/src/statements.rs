@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use millstream_core::refusal;
-use millstream_runtime::graph::{MakeOperator, Node, NodeKind, Port, PortRef, Routing, Stage};
+use millstream_runtime::graph::{CallerNode, MakeOperator, Node, NodeKind, Port, PortRef, Routing, Stage};
 use millstream_spec::model::{SqlText, Transform};
 use millstream_spec::{Span, Spanned, codes};
 use millstream_sql::{Catalog, Emit, PlannedQuery, QueryKind, StageContext};
@@ -114,6 +114,7 @@ impl<'a> Planner<'a> {
         let sources = union(inputs.iter().map(|p| p.sources.as_slice()));
         let bounded = inputs.iter().all(|p| p.bounded);
         let windowed = query.kind() == QueryKind::Windowed;
+        let undecided = !query.undecided().is_empty() || inputs.iter().any(|p| p.undecided);
         let revised = query.revises() || (query.kind() == QueryKind::Stateless && inputs.iter().any(|p| p.revised));
         let node = self.next_node();
         let (mut ports, mut infos) = (Vec::new(), Vec::new());
@@ -121,11 +122,22 @@ impl<'a> Planner<'a> {
             |name: &str, schema: arrow::datatypes::SchemaRef, key: Vec<String>, carries, read: bool, revised| {
                 let at = PortRef { node, port: ports.len() };
                 ports.push(Port { name: name.to_owned(), schema: schema.clone(), key: key.clone() });
+                let revisions = if carries == Carries::Rows { query.revisions().to_vec() } else { Vec::new() };
                 if read {
                     let full = if name.is_empty() { id.value.clone() } else { format!("{}.{name}", id.value) };
                     infos.push((
                         full,
-                        PortInfo { at, schema, key, carries, bounded, sources: sources.clone(), revised },
+                        PortInfo {
+                            at,
+                            schema,
+                            key,
+                            carries,
+                            bounded,
+                            sources: sources.clone(),
+                            revised,
+                            revisions,
+                            undecided,
+                        },
                     ));
                 }
             };
@@ -134,7 +146,8 @@ impl<'a> Planner<'a> {
         give("failed", refusal::schema(), Vec::new(), Carries::Refused, query.failed_port(), false);
         let context =
             StageContext { component: id.value.clone(), tick: std::time::Duration::from_millis(self.options.tick_ms) };
-        let stages = query.stages().into_iter().map(|stage| {
+        let stages = query.stages();
+        let stages = stages.into_iter().map(|stage| {
             let routing = match &stage.routing {
                 millstream_sql::Routing::Local => Routing::Local,
                 millstream_sql::Routing::Keys(columns) => Routing::Keys(columns.clone()),
@@ -144,8 +157,19 @@ impl<'a> Planner<'a> {
             let make: MakeOperator = Arc::new(move || stage.operator(&context));
             Stage { routing: vec![routing; inputs.len().max(1)], make }
         });
-        let kind = NodeKind::Operator(stages.collect());
-        let name = if windowed { "windowed sql" } else { "sql" };
+        let stages: Vec<Stage> = stages.collect();
+        let kind = match query.caller() {
+            Some(make) => {
+                let routing = vec![Routing::Local; inputs.len().max(1)];
+                NodeKind::Caller(CallerNode { routing, make: Arc::new(move |wake| make(&context, wake)) })
+            }
+            None => NodeKind::Operator(stages),
+        };
+        let name = match (&kind, windowed) {
+            (NodeKind::Caller(_), _) => "async sql",
+            (_, true) => "windowed sql",
+            (_, false) => "sql",
+        };
         self.description.say(&id.value, name, query.explain());
         let inputs = inputs.iter().map(|p| p.at).collect();
         self.add(Node { id: id.value.clone(), kind, inputs, ports, sources }, infos);

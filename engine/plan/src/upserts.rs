@@ -46,10 +46,14 @@ impl<'a> Planner<'a> {
         let path = format!("transforms.{}.upsert", id.value);
         let (table_id, table) = self.table(id, into, &path)?;
         let mut inputs = Vec::new();
-        for (from, _) in set {
+        for (from, spec) in set {
             let path = format!("{path}.set.{}", from.value);
             let port = self.port(from, &path);
-            let once = self.not_revised(&from.value, from.span, &path, "merging does not know the later ones");
+            // A column that counts rows tells which of two revisions is the later one.
+            let by = spec.latest_by.as_ref().map(|by| &by.value);
+            let told = port.as_ref().is_some_and(|p| by.is_some_and(|by| p.revisions.contains(by)));
+            let why = "merging does not know the later ones unless `latest_by` names a column that is COUNT(*)";
+            let once = if told { Some(()) } else { self.not_revised(&from.value, from.span, &path, why) };
             inputs.push(once.and(port));
         }
         let inputs: Vec<PortInfo> = inputs.into_iter().collect::<Option<_>>()?;
@@ -378,6 +382,7 @@ impl<'a> Planner<'a> {
         let node = self.next_node();
         let sources = union(inputs.iter().map(|p| p.sources.as_slice()));
         let bounded = inputs.iter().all(|p| p.bounded);
+        let undecided = inputs.iter().any(|p| p.undecided);
         let info = |port, schema: SchemaRef, key, carries| PortInfo {
             at: PortRef { node, port },
             schema,
@@ -386,6 +391,8 @@ impl<'a> Planner<'a> {
             bounded,
             sources: sources.clone(),
             revised: false,
+            revisions: Vec::new(),
+            undecided,
         };
         let (mut ports, mut infos) = (Vec::new(), Vec::new());
         for (port, status) in spec.statuses.iter().enumerate() {
@@ -416,6 +423,7 @@ impl<'a> Planner<'a> {
             connector,
             table: table_schema,
             delivery: table.delivery,
+            after_checkpoint: undecided,
         });
         let inputs = inputs.iter().map(|p| p.at).collect();
         self.add(Node { id: id.value.clone(), kind, inputs, ports, sources }, infos);

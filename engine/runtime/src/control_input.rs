@@ -108,6 +108,11 @@ impl ControlInput {
         self.pending.last_key_value().and_then(|(_, t)| t.capabilities.get(output).cloned())
     }
 
+    /// Whether the next tick to pass is a boundary.
+    pub(crate) fn boundary_is_next(&self) -> bool {
+        self.pending.first_key_value().is_some_and(|(_, t)| t.boundary.is_some())
+    }
+
     /// The next tick that all frontiers have passed, in order.
     pub(crate) fn next_passed(&mut self, frontiers: &[MutableAntichain<u64>]) -> Option<PassedTick> {
         let first = self.pending.first_entry()?;

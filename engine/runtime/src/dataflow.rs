@@ -23,7 +23,7 @@ use crate::host::{self, Batches, Controls, Place};
 use crate::metrics::lock;
 use crate::run::{PARK, Shared};
 use crate::tally::Tally;
-use crate::{clock_host, coordinator, sink_host, source_host, table_host};
+use crate::{caller_host, clock_host, coordinator, sink_host, source_host, table_host};
 
 /// A control message and the worker it is for.
 pub(crate) type Addressed = (usize, Control);
@@ -280,6 +280,10 @@ fn build(scope: Scope<'_, u64>, ctx: &Rc<WorkerContext>, letters: UnboundedRecei
         let streams = match &node.kind {
             NodeKind::Source(_) => continue,
             NodeKind::Operator(stages) => operator(scope, ctx, i, stages, inputs, &control)?,
+            NodeKind::Caller(caller) => {
+                let routed = inputs.into_iter().zip(caller.routing.iter().cloned()).collect();
+                caller_host::host(scope, ctx, i, caller, routed, control.clone())?
+            }
             NodeKind::Upsert(upsert) => {
                 let routed = inputs.into_iter().zip(upsert.routing.iter().cloned()).collect();
                 table_host::host(scope, ctx, i, upsert, routed, control.clone())?

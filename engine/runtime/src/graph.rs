@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
+use millstream_core::caller::{Caller, Wake};
 use millstream_core::connector::{Connector, SourceOptions};
 use millstream_core::error::Result;
 use millstream_core::operator::Operator;
@@ -93,6 +94,8 @@ pub enum NodeKind {
     Source(SourceNode),
     /// Pure work.
     Operator(Vec<Stage>),
+    /// Asks elsewhere, row by row. Ports: as of an operator.
+    Caller(CallerNode),
     /// Merges rows into a table and writes it through. Ports: one per status, then the table's `failed`.
     Upsert(UpsertNode),
     /// Writes rows. Ports: `failed`, unless it reads refused rows.
@@ -111,6 +114,7 @@ impl NodeKind {
         match self {
             Self::Source(_) => "source",
             Self::Operator(_) => "operator",
+            Self::Caller(_) => "caller",
             Self::Upsert(_) => "upsert",
             Self::Sink(_) => "sink",
         }
@@ -158,6 +162,17 @@ pub struct SourceNode {
     pub raw_is_read: bool,
 }
 
+/// Makes a worker's instance of a caller, which wakes its host when there are answers.
+pub type MakeCaller = Arc<dyn Fn(Wake) -> Result<Box<dyn Caller>> + Send + Sync>;
+
+/// A node that asks elsewhere.
+pub struct CallerNode {
+    /// By input.
+    pub routing: Vec<Routing>,
+    /// Makes it.
+    pub make: MakeCaller,
+}
+
 /// An upsert with its table.
 pub struct UpsertNode {
     /// By input.
@@ -172,6 +187,8 @@ pub struct UpsertNode {
     pub table: TableSchema,
     /// How trouble is dealt with.
     pub delivery: Delivery,
+    /// Rows are written only after a checkpoint holds them: another attempt at the same input may give others.
+    pub after_checkpoint: bool,
 }
 
 /// A sink.

@@ -19,6 +19,7 @@
 //! 6. Nothing but messages connects workers: they may live in several processes.
 
 mod acknowledge;
+mod caller_host;
 pub mod checkpoint;
 pub mod clock;
 mod clock_host;

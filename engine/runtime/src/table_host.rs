@@ -7,6 +7,11 @@
 //! A checkpoint does not wait for the store: what it has not acknowledged at a boundary is saved as such, and counts as
 //! of the tick behind the boundary from then on, so that a refusal of it is covered by the next checkpoint. Only the
 //! last checkpoint, behind which nothing comes, waits.
+//!
+//! Rows that may be others when the same input is worked on again (answers of async functions went into them) are written
+//! only after the claim of a checkpoint that holds them: see [`covered`].
+
+mod covered;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -36,6 +41,8 @@ use crate::outlets::Outlets;
 use crate::stash::{Stash, Stashed};
 use crate::tally::Tally;
 
+use self::covered::Covered;
+
 /// Rows per call of the store.
 const PUT_ROWS: usize = 8192;
 
@@ -59,6 +66,8 @@ struct TableHost {
     tally: Tally,
     /// The last checkpoint, which waits until everything is acknowledged.
     last: Option<Boundary>,
+    /// Where rows are written only after a checkpoint holds them.
+    covered: Option<Covered>,
     /// Capabilities of the ticks whose rows are dirty and not in the flight.
     dirty: BTreeMap<u64, Capability<u64>>,
     /// When the oldest record behind those was read.
@@ -117,6 +126,7 @@ pub(crate) fn host<'s>(
         stash: Stash::default(),
         tally: ctx.tally(node),
         last: None,
+        covered: spec.after_checkpoint.then(Covered::default),
         dirty: BTreeMap::new(),
         dirty_since: None,
         flight: None,
@@ -148,11 +158,13 @@ impl TableHost {
         self.control.receive();
         self.take_batches()?;
         self.pass_ticks(frontiers)?;
+        self.follow(frontiers);
         while let Ok(outcomes) = self.from_writer.try_recv() {
             self.land(outcomes?)?;
         }
         self.take_off()?;
         self.finish_last()?;
+        self.tell_written();
         self.report();
         Ok(())
     }
@@ -183,6 +195,11 @@ impl TableHost {
     fn take(&mut self, port: usize, batch: Batch) -> Result<Output> {
         let rows = batch.num_rows();
         let mut out = Output::default();
+        if let Some(covered) = &mut self.covered {
+            let bytes = batch.bytes() as u64;
+            covered.bytes += bytes;
+            self.ctx.hold_bytes(bytes as i64);
+        }
         self.upsert.on_batch(InPort(port), batch, &mut out)?;
         self.tally.took(port, rows);
         self.tally.add(Counts { input: rows as u64, ..out.counts });
@@ -192,7 +209,9 @@ impl TableHost {
     /// The rows of this tick are not complete before what is dirty has been acknowledged.
     fn mark_dirty(&mut self, time: u64, since: u64, capability: impl FnOnce() -> Capability<u64>) {
         if self.upsert.dirty_len() > 0 {
-            self.dirty.entry(time).or_insert_with(capability);
+            if self.covered.is_none() {
+                self.dirty.entry(time).or_insert_with(capability);
+            }
             self.dirty_since = Some(self.dirty_since.map_or(since, |s| s.min(since)));
         }
     }
@@ -211,9 +230,10 @@ impl TableHost {
             let now = self.ctx.now();
             self.send(out, now, |port| passed.capabilities.get(port));
             if let Some(boundary) = passed.boundary {
-                if boundary.last {
+                if boundary.last && self.covered.is_none() {
                     self.last = Some(boundary);
                 } else {
+                    self.cover(&boundary)?;
                     self.freeze(&boundary)?;
                     self.move_behind(passed.tick);
                 }
@@ -240,7 +260,7 @@ impl TableHost {
             state = Some((layout, self.ctx.frozen(|| upsert.snapshot(whole))?));
         }
         let mut counters = self.tally.counters(self.upsert.held());
-        counters.table.held = self.upsert.in_flight_len() as u64;
+        counters.table.held = if self.covered.is_some() { self.flying() } else { self.upsert.in_flight_len() } as u64;
         let report = Report {
             place: name.clone(),
             node: name,
@@ -289,6 +309,10 @@ impl TableHost {
 
     /// Starts a flight with all that is dirty, if none is in the air.
     fn take_off(&mut self) -> Result<()> {
+        if self.covered.is_some() {
+            self.take_off_covered();
+            return Ok(());
+        }
         if self.flight.is_none() && self.upsert.dirty_len() > 0 {
             self.flight = Some(Flight {
                 left: self.upsert.dirty_len(),
@@ -366,7 +390,7 @@ impl TableHost {
             self.flight = Some(flight);
         } else if self.upsert.dirty_len() == 0 {
             self.dirty.clear();
-        } else if self.dirty.is_empty() {
+        } else if self.dirty.is_empty() && self.covered.is_none() {
             // A stale row was merged and must be written again: its tick is not complete.
             if let Some(capability) = last {
                 self.dirty.insert(*capability.time(), capability);
@@ -375,10 +399,14 @@ impl TableHost {
         Ok(())
     }
 
+    /// Rows that the store was given and has not answered.
+    fn flying(&self) -> usize {
+        self.flight.as_ref().and_then(|f| f.rows.as_ref()).map_or(0, |r| r.rows.versions.len())
+    }
+
     fn report(&self) {
         if let Some(m) = self.tally.shared() {
-            let in_flight = self.flight.as_ref().and_then(|f| f.rows.as_ref()).map_or(0, |r| r.rows.versions.len());
-            m.set_table_held(self.ctx.index, in_flight as u64);
+            m.set_table_held(self.ctx.index, self.flying() as u64);
             m.set_held(self.ctx.index, self.upsert.held());
             m.set_state(self.ctx.index, self.upsert.state_size());
         }

@@ -20,6 +20,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::unnest::{ListUnnest, UnnestExec};
 use millstream_core::batch::{TIMESTAMP, hidden};
 use millstream_core::{Batch, Error, Result};
+use millstream_udf::Udf;
 
 use crate::hidden::View;
 use crate::session;
@@ -156,6 +157,15 @@ pub(crate) enum Step {
         /// The rows behind it.
         schema: SchemaRef,
     },
+    /// Waits for the answer of an async function: its arguments, the last columns, become its result.
+    Call {
+        /// The function.
+        udf: Udf,
+        /// How many arguments.
+        args: usize,
+        /// The rows behind it.
+        schema: SchemaRef,
+    },
     /// Adds the start and the end of each row's window.
     Window {
         /// Index of the time column.
@@ -173,6 +183,8 @@ impl Step {
             Self::Project { exprs, schema } => project(&rows, exprs, schema),
             Self::Filter(predicate) => keep(rows, predicate),
             Self::Unnest { lists, structs, options, schema } => unnest(rows, lists, structs, options, schema),
+            // Chains are split here before they run.
+            Self::Call { udf, .. } => Err(exec_datafusion_err!("`{}` is not waited for here", udf.name())),
             Self::Window { time, length, schema } => assign(&rows, *time, *length, schema),
         }
     }

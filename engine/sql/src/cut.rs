@@ -7,8 +7,11 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
 use datafusion::common::{DFSchema, Result as DfResult, exec_datafusion_err};
 use datafusion::logical_expr::{Expr, LogicalPlan, Projection, TableScan, Unnest};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column as PhysicalColumn;
 use datafusion::physical_plan::unnest::ListUnnest;
 
+use crate::call::CallNode;
 use crate::chain::{Chain, Scan, Step, tail_fields, visible, with_tail};
 use crate::hidden::View;
 use crate::session;
@@ -47,7 +50,10 @@ impl Branch {
     /// The rows behind its last step.
     pub(crate) fn schema(&self) -> &SchemaRef {
         let schemas = self.chain.steps.iter().rev().find_map(|s| match s {
-            Step::Project { schema, .. } | Step::Unnest { schema, .. } | Step::Window { schema, .. } => Some(schema),
+            Step::Project { schema, .. }
+            | Step::Unnest { schema, .. }
+            | Step::Call { schema, .. }
+            | Step::Window { schema, .. } => Some(schema),
             Step::Filter(_) => None,
         });
         schemas.unwrap_or(&self.chain.scan.schema)
@@ -107,7 +113,10 @@ pub(crate) fn branches(plan: &LogicalPlan, streams: &Streams<'_>) -> Result<Vec<
         }
         LogicalPlan::Extension(e) => match e.node.as_any().downcast_ref::<AssignWindow>() {
             Some(node) => over(node.input(), &|b| push_window(b, node)),
-            None => Err(NotChains::Node("an extension")),
+            None => match e.node.as_any().downcast_ref::<CallNode>() {
+                Some(node) => over(node.input(), &|b| push_call(b, node)),
+                None => Err(NotChains::Node("an extension")),
+            },
         },
         other => Err(NotChains::Node(name_of(other))),
     }
@@ -220,6 +229,32 @@ pub(crate) fn project_step(
     let plain = exprs.iter().zip(output.iter()).all(|(e, (_, f))| matches!(e, Expr::Column(c) if c.name == *f.name()));
     let step = Step::Project { exprs: compiled, schema: with_tail(fields, position) };
     Ok((step, (!plain).then(|| format!("project: {text}"))))
+}
+
+/// All columns, then the arguments; then the pause.
+fn push_call(branch: &mut Branch, node: &CallNode) -> DfResult<()> {
+    let (udf, args) = node.call().ok_or_else(|| exec_datafusion_err!("a call of no function"))?;
+    let rows = branch.schema().clone();
+    let position = branch.position();
+    let columns: Vec<FieldRef> = rows.fields().iter().take(visible(&rows)).cloned().collect();
+    let mut exprs: Vec<Arc<dyn PhysicalExpr>> = Vec::with_capacity(columns.len() + args.len());
+    for (index, field) in columns.iter().enumerate() {
+        exprs.push(Arc::new(PhysicalColumn::new(field.name(), index)));
+    }
+    let mut fields = columns.clone();
+    for (number, arg) in args.iter().enumerate() {
+        let compiled = session::compile(arg, node.input().schema())?;
+        fields.push(Arc::new(Field::new(format!("__argument{number}"), compiled.data_type(&rows)?, true)));
+        exprs.push(compiled);
+    }
+    branch.chain.steps.push(Step::Project { exprs, schema: with_tail(fields, &position) });
+    let result = datafusion::logical_expr::UserDefinedLogicalNodeCore::schema(node).fields().last().cloned();
+    let schema = with_tail(columns.into_iter().chain(result), &position);
+    branch.chain.steps.push(Step::Call { udf: udf.clone(), args: args.len(), schema });
+    let given: Vec<String> = args.iter().map(words).collect();
+    branch.words.push(format!("call: {}({})", udf.name(), given.join(", ")));
+    branch.origin.push(None);
+    Ok(())
 }
 
 fn push_unnest(branch: &mut Branch, unnest: &Unnest) -> DfResult<()> {

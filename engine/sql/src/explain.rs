@@ -16,6 +16,10 @@ impl PlannedQuery {
                 out.push_str("stateless: each row by itself\n");
                 chains(&mut out, branches);
             }
+            Runs::Calling { branches, .. } => {
+                out.push_str("calling: each row by itself, when it is answered\n");
+                chains(&mut out, branches);
+            }
             Runs::Windowed { plan, .. } => self.windowed(&mut out, plan),
             Runs::Bounded { words, .. } => {
                 out.push_str("bounded: all SQL, at the end of the inputs, on one worker\n");

@@ -128,6 +128,7 @@ pub(crate) fn step_can_fail(step: &Step, schema: &Schema) -> bool {
     match step {
         Step::Project { exprs, .. } => exprs.iter().any(|e| can_fail(e, schema)),
         Step::Filter(predicate) => can_fail(predicate, schema),
+        Step::Call { .. } => true,
         Step::Unnest { .. } | Step::Window { .. } => false,
     }
 }
@@ -139,6 +140,7 @@ pub(crate) fn steps_can_fail(steps: &[Step], first: &Schema) -> bool {
         let fails = step_can_fail(step, schema);
         if let Step::Project { schema: next, .. }
         | Step::Unnest { schema: next, .. }
+        | Step::Call { schema: next, .. }
         | Step::Window { schema: next, .. } = step
         {
             schema = next;

@@ -15,6 +15,8 @@
 
 mod batch;
 mod bounded;
+mod call;
+mod calling;
 mod catalog;
 mod chain;
 mod checked;
@@ -53,5 +55,5 @@ pub use functions::{Functions, is_built_in};
 pub use lookup::{Keyed, lookups};
 pub use planning::plan_query;
 pub use predicate::{PlannedPredicate, plan_predicate, plan_predicate_with};
-pub use query::{PlannedQuery, QueryKind, Routing, Stage, StageContext, port};
+pub use query::{MakeCaller, PlannedQuery, QueryKind, Routing, Stage, StageContext, port};
 pub use streams::streams;

@@ -9,10 +9,11 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::{Distinct, Expr, LogicalPlan};
 
 use crate::bounded::BoundedPlan;
+use crate::call;
 use crate::catalog::{Catalog, Emit};
-use crate::chain::{tail, visible};
+use crate::chain::{Step, tail, visible};
 use crate::checks::{decimal_overflows, first_aggregate, order_dependence};
-use crate::cut::{Branch, NotChains, Streams, branches, column_index};
+use crate::cut::{Branch, NotChains, Streams, branches, column_index, unaliased};
 use crate::error::{SqlError, SqlErrorKind};
 use crate::findings::findings;
 use crate::logical::{self, Logical, sorted};
@@ -49,6 +50,11 @@ pub fn plan_query(text: &str, catalog: &Catalog, emit: &Emit, horizon: Duration)
         return Err(sorted(overflows));
     }
     let plan = prepared(&streaming)?;
+    let calls = call::calls_of(&plan);
+    if calls.len() > 1 {
+        return Err(vec![several_calls(&calls, &streaming)]);
+    }
+    let plan = call::cut_calls(plan).map_err(|e| findings(&e, &streaming.text, &streaming.names))?;
     let planner = Planner { logical: &streaming, catalog, schemas: &schemas };
     let streams = Streams { schemas: &schemas, views: &streaming.views };
     let stateless = match branches(&plan, &streams) {
@@ -56,6 +62,9 @@ pub fn plan_query(text: &str, catalog: &Catalog, emit: &Emit, horizon: Duration)
         Err(NotChains::Failed(e)) => return Err(findings(&e, &streaming.text, &streaming.names)),
         Err(NotChains::Node(name)) => name,
     };
+    if let Some(name) = calls.first().and_then(call::async_udf).map(|u| u.name().to_owned()) {
+        return Err(vec![misplaced_call(&name, &streaming)]);
+    }
     let not = match windowed(&plan, &streams, *emit, horizon) {
         Ok(windows) => return planner.windowed(&plan, windows),
         Err(not) => not,
@@ -64,6 +73,24 @@ pub fn plan_query(text: &str, catalog: &Catalog, emit: &Emit, horizon: Duration)
         Some(query) => Ok(query),
         None => Err(planner.needs_window(&plan, stateless, not)),
     }
+}
+
+/// One query waits once.
+fn several_calls(calls: &[Expr], logical: &Logical<'_>) -> SqlError {
+    let name = calls.last().and_then(call::async_udf).map(|u| u.name().to_lowercase()).unwrap_or_default();
+    let places: Vec<_> =
+        logical.names.calls.iter().filter(|c| c.name == name).filter_map(|c| c.range.clone()).collect();
+    SqlError::new(SqlErrorKind::UdfArguments, "a query makes one call of an async function, and this is another")
+        .at(places.last().cloned())
+        .help("make the second call in an sql node of its own that reads this one".to_owned())
+}
+
+/// Where nothing can wait.
+fn misplaced_call(name: &str, logical: &Logical<'_>) -> SqlError {
+    let message = format!("`{name}` is async, and a window, an aggregate, a join or a sorted query cannot wait for it");
+    SqlError::new(SqlErrorKind::UdfArguments, message)
+        .at(logical.names.call_at(&name.to_lowercase(), None))
+        .help("call it in an sql node of its own, and let this one read that".to_owned())
 }
 
 /// Types of the language, coerced and simplified.
@@ -97,6 +124,7 @@ fn bounded(text: &str, catalog: &Catalog, schemas: &BTreeMap<&str, SchemaRef>) -
         schema: runs.finish.schema().clone(),
         key: group_key(&runs.plan),
         warnings: Vec::new(),
+        counts: Vec::new(),
         runs: Runs::Bounded { plan: runs, words },
     }))
 }
@@ -133,6 +161,35 @@ fn group_columns(plan: &LogicalPlan) -> Option<(usize, Vec<Option<usize>>)> {
         LogicalPlan::SubqueryAlias(a) => group_columns(&a.input),
         _ => None,
     }
+}
+
+/// The output columns that are `COUNT(*)` of the outermost aggregate.
+fn row_counts(plan: &LogicalPlan) -> Vec<String> {
+    fn counts(plan: &LogicalPlan) -> Vec<bool> {
+        match plan {
+            LogicalPlan::Aggregate(a) => {
+                let groups = a.schema.fields().len().saturating_sub(a.aggr_expr.len());
+                std::iter::repeat_n(false, groups).chain(a.aggr_expr.iter().map(counts_rows)).collect()
+            }
+            LogicalPlan::Projection(p) => {
+                let below = counts(&p.input);
+                let is_count = |e| column_index(e, p.input.schema()).is_some_and(|i| below.get(i) == Some(&true));
+                p.expr.iter().map(is_count).collect()
+            }
+            LogicalPlan::Filter(f) => counts(&f.input),
+            LogicalPlan::SubqueryAlias(a) => counts(&a.input),
+            other => vec![false; other.schema().fields().len()],
+        }
+    }
+    let named = plan.schema().fields().iter().zip(counts(plan));
+    named.filter(|(_, is_count)| *is_count).map(|(f, _)| f.name().clone()).collect()
+}
+
+/// Whether an aggregate counts all rows of its group.
+fn counts_rows(expr: &Expr) -> bool {
+    let Expr::AggregateFunction(call) = unaliased(expr) else { return false };
+    let all = call.params.args.iter().all(|a| matches!(a, Expr::Literal(value, _) if !value.is_null()));
+    call.func.name() == "count" && all && !call.params.distinct && call.params.filter.is_none()
 }
 
 fn nullable(field: &Field) -> FieldRef {
@@ -195,7 +252,12 @@ impl Planner<'_> {
             schema: finish.schema().clone(),
             key: self.kept_key(plan, &branches),
             warnings: Vec::new(),
-            runs: Runs::Stateless { branches, finish },
+            counts: Vec::new(),
+            runs: if branches.iter().any(|b| b.chain.steps.iter().any(|s| matches!(s, Step::Call { .. }))) {
+                Runs::Calling { branches, finish }
+            } else {
+                Runs::Stateless { branches, finish }
+            },
         })
     }
 
@@ -238,6 +300,7 @@ impl Planner<'_> {
             key: windows.key(finish.schema().fields()),
             schema: finish.schema().clone(),
             warnings: sorted(warnings),
+            counts: row_counts(plan),
             runs: Runs::Windowed { plan: Arc::new(windows), finish },
         })
     }

@@ -136,6 +136,7 @@ fn plan_expr(
         if let Ok(expr) = &planned {
             let before = found.len();
             misuse::in_expr(expr, schema, places, names, found);
+            found.extend(misuse::waits(expr, names));
             if found.len() > before {
                 return None;
             }

@@ -5,16 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
+use millstream_core::caller::{Caller, Wake};
 use millstream_core::operator::{Operator, OutPort};
 use millstream_core::{Error, Result};
 
 use crate::bounded::{Bounded, BoundedPlan};
+use crate::calling::{Calling, Path};
 use crate::chain::{Chain, Step};
 use crate::cut::Branch;
 use crate::error::SqlError;
 use crate::fallible::steps_can_fail;
 use crate::output::Finish;
 use crate::stateless::Stateless;
+use crate::window::aggregate::Aggregate;
 use crate::window::merge::MergeWindow;
 use crate::window::partial::PartialWindow;
 use crate::window::plan::WindowPlan;
@@ -70,6 +73,9 @@ impl Default for StageContext {
 
 type Make = dyn Fn(&StageContext) -> Result<Box<dyn Operator>> + Send + Sync;
 
+/// Makes the caller of one worker, which wakes its host when there are answers.
+pub type MakeCaller = dyn Fn(&StageContext, Wake) -> Result<Box<dyn Caller>> + Send + Sync;
+
 /// One operator of a query. Stages run in sequence: the first takes the query's inputs by `InPort(i)`, each later
 /// one the `OutPort(0)` of the one before; every other port of any stage leaves the node.
 ///
@@ -106,6 +112,8 @@ impl fmt::Debug for Stage {
 pub(crate) enum Runs {
     /// Chains that end in the query's columns.
     Stateless { branches: Vec<Branch>, finish: Finish },
+    /// The same, with a pause in each for an async function's answer.
+    Calling { branches: Vec<Branch>, finish: Finish },
     /// An aggregate over windows.
     Windowed { plan: Arc<WindowPlan>, finish: Finish },
     /// DataFusion, at the end; `words` is its plan.
@@ -118,6 +126,8 @@ pub struct PlannedQuery {
     pub(crate) schema: SchemaRef,
     pub(crate) key: Vec<String>,
     pub(crate) warnings: Vec<SqlError>,
+    /// Output columns that count the rows of a group.
+    pub(crate) counts: Vec<String>,
     pub(crate) runs: Runs,
 }
 
@@ -143,7 +153,7 @@ impl PlannedQuery {
     /// How it runs.
     pub fn kind(&self) -> QueryKind {
         match self.runs {
-            Runs::Stateless { .. } => QueryKind::Stateless,
+            Runs::Stateless { .. } | Runs::Calling { .. } => QueryKind::Stateless,
             Runs::Windowed { .. } => QueryKind::Windowed,
             Runs::Bounded { .. } => QueryKind::Bounded,
         }
@@ -157,9 +167,12 @@ impl PlannedQuery {
         let chains =
             |branches: &[Branch]| branches.iter().any(|b| steps_can_fail(&b.chain.steps, &b.chain.scan.schema));
         match &self.runs {
-            Runs::Stateless { branches, .. } => chains(branches),
+            Runs::Stateless { branches, .. } | Runs::Calling { branches, .. } => chains(branches),
             Runs::Windowed { plan, .. } => {
-                plan.time_may_be_null || chains(&plan.branches) || steps_can_fail(&plan.above, &plan.results)
+                plan.time_may_be_null
+                    || plan.aggregates.iter().any(Aggregate::can_fail)
+                    || chains(&plan.branches)
+                    || steps_can_fail(&plan.above, &plan.results)
             }
             Runs::Bounded { .. } => false,
         }
@@ -185,6 +198,10 @@ impl PlannedQuery {
             _ => false,
         }
     }
+    /// Columns that are greater in a later revision of a result: each revision has more rows in it, and these count them.
+    pub fn revisions(&self) -> &[String] {
+        &self.counts
+    }
     /// What is worth saying although it runs.
     pub fn warnings(&self) -> &[SqlError] {
         &self.warnings
@@ -193,6 +210,8 @@ impl PlannedQuery {
     pub fn stages(&self) -> Vec<Stage> {
         match &self.runs {
             Runs::Stateless { branches, finish } => vec![self.stateless(branches, finish)],
+            // See `caller`.
+            Runs::Calling { .. } => Vec::new(),
             Runs::Windowed { plan, finish } => vec![self.partial(plan), merge(plan, finish)],
             Runs::Bounded { plan, .. } => {
                 let plan = Arc::clone(plan);
@@ -204,6 +223,27 @@ impl PlannedQuery {
                 }]
             }
         }
+    }
+
+    /// The caller of a query that calls an async function, which has no stages; none of other queries.
+    pub fn caller(&self) -> Option<Box<MakeCaller>> {
+        let Runs::Calling { branches, finish } = &self.runs else { return None };
+        let paths: Vec<Vec<Path>> = (self.chains(branches).into_iter())
+            .map(|chains| chains.into_iter().filter_map(Path::of).collect())
+            .collect();
+        let finish = finish.clone();
+        Some(Box::new(move |c, wake| {
+            let made = Calling::new(paths.clone(), finish.clone(), c.component.clone(), &wake)?;
+            Ok(Box::new(made))
+        }))
+    }
+
+    /// The async functions whose answers may be others when they are asked again.
+    pub fn undecided(&self) -> Vec<&str> {
+        let Runs::Calling { branches, .. } = &self.runs else { return Vec::new() };
+        let steps = branches.iter().flat_map(|b| &b.chain.steps);
+        let udfs = steps.filter_map(|s| if let Step::Call { udf, .. } = s { Some(udf) } else { None });
+        udfs.filter(|udf| !udf.calling().deterministic).map(millstream_udf::Udf::name).collect()
     }
 
     /// Per input, the chains over it.

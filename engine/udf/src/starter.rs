@@ -26,8 +26,16 @@ arroyo-udf-plugin = "0.2"
         Kind::Aggregate => AGGREGATE,
         Kind::Async => ASYNC,
     };
-    vec![("Cargo.toml", manifest), ("src/lib.rs", source.replace("NAME", name)), (".gitignore", "/target\n".to_owned())]
+    vec![
+        ("Cargo.toml", manifest),
+        ("Cargo.lock", LOCK.replace("surge_multiplier", name)),
+        ("src/lib.rs", source.replace("NAME", name)),
+        (".gitignore", "/target\n".to_owned()),
+    ]
 }
+
+/// The versions that are known to build together, and that other UDFs have built already.
+const LOCK: &str = include_str!("../../../udfs/surge_multiplier/Cargo.lock");
 
 const SCALAR: &str = r#"//! `NAME` for Millstream: one value per row.
 

@@ -73,10 +73,15 @@ impl Committer {
             places += match &node.kind {
                 NodeKind::Operator(stages) => stages.len(),
                 NodeKind::Sink(sink) => 1 + usize::from(sink.before.is_some()),
-                NodeKind::Source(_) | NodeKind::Upsert(_) => 1,
+                NodeKind::Source(_) | NodeKind::Upsert(_) | NodeKind::Caller(_) => 1,
+            };
+            finalisers += match &node.kind {
+                NodeKind::Sink(_) => 1,
+                NodeKind::Upsert(upsert) => usize::from(upsert.after_checkpoint),
+                _ => 0,
             };
             let acknowledges = shared.opened.sources.get(&number).is_some_and(|s| s.acknowledges());
-            finalisers += usize::from(acknowledges || matches!(node.kind, NodeKind::Sink(_)));
+            finalisers += usize::from(acknowledges);
         }
         let checkpoints = shared.options.checkpoints.as_ref();
         let restored = &shared.restored;

@@ -82,7 +82,7 @@ pub(crate) fn place_layouts(graph: &Graph) -> Result<BTreeMap<String, StateLayou
     };
     for (i, node) in graph.nodes.iter().enumerate() {
         match &node.kind {
-            NodeKind::Source(_) => {}
+            NodeKind::Source(_) | NodeKind::Caller(_) => {}
             NodeKind::Operator(stages) => {
                 for (s, stage) in stages.iter().enumerate() {
                     let layout = (stage.make)()?.layout().map(|l| place_layout(l, graph, i));

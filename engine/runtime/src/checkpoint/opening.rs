@@ -58,7 +58,7 @@ pub(crate) async fn open(
                     sinks.insert((i, worker), opened);
                 }
             }
-            NodeKind::Operator(_) => {}
+            NodeKind::Operator(_) | NodeKind::Caller(_) => {}
         }
     }
     if let (Some(epochs), Some(found)) = (epochs, found) {

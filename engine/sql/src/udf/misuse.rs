@@ -49,6 +49,19 @@ pub(crate) fn in_expr(expr: &Expr, schema: &DFSchema, text: &Text<'_>, names: &N
     });
 }
 
+/// Calls of async functions in a condition over one row, which does not wait.
+pub(crate) fn waits(expr: &Expr, names: &Names) -> Vec<SqlError> {
+    let mut calls = Vec::new();
+    crate::call::calls_in(expr, &mut calls);
+    let finding = |call: &Expr| {
+        let name = crate::call::async_udf(call)?.name();
+        let message = format!("`{name}` is async, and a condition over one row cannot wait for it");
+        let error = SqlError::new(SqlErrorKind::UdfArguments, message).at(names.call_at(&name.to_lowercase(), None));
+        Some(error.help("call it in an sql node before this one, and use its column".to_owned()))
+    };
+    calls.iter().filter_map(finding).collect()
+}
+
 fn judge(udf: &Udf, args: &[Expr], schema: &DFSchema, text: &Text<'_>, names: &Names) -> Vec<SqlError> {
     let (name, signature) = (udf.name(), udf.signature());
     let error = |message: String, help: String, inner: Option<&Expr>| {

@@ -7,7 +7,7 @@ use arrow::compute::cast;
 use arrow::datatypes::DataType;
 use datafusion::common::{DataFusionError, Result as DfResult, ScalarValue, exec_datafusion_err};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
-use millstream_udf::{Udf, UdfError};
+use millstream_udf::{Calls, Kind, Udf, UdfError};
 
 /// See the [module](self). Of an async one, this is what stands in plans until its calls are cut out.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -18,7 +18,12 @@ pub(crate) struct ScalarFunction {
 
 impl ScalarFunction {
     pub(crate) fn new(udf: Udf) -> Self {
-        Self { udf, signature: Signature::user_defined(Volatility::Immutable) }
+        // The answer to the same question may be another one: it is not asked while a query is planned.
+        let volatility = match udf.signature().kind {
+            Kind::Async => Volatility::Volatile,
+            Kind::Scalar | Kind::Aggregate => Volatility::Immutable,
+        };
+        Self { udf, signature: Signature::user_defined(volatility) }
     }
 
     pub(crate) fn udf(&self) -> &Udf {
@@ -46,6 +51,19 @@ pub(super) fn failed(e: UdfError) -> DataFusionError {
     exec_datafusion_err!("{e}")
 }
 
+/// The answers to all rows: in a query over tables that are there, nothing else is to be done meanwhile. In streams the
+/// calls were cut out.
+fn waited_for(udf: &Udf, columns: &[ArrayRef]) -> DfResult<ArrayRef> {
+    let calls = Calls::start(udf, || {}).map_err(failed)?;
+    calls.call(0, columns);
+    let answers = calls.wait().into_iter().map(|(_, answer)| answer.map_err(failed)).collect::<DfResult<Vec<_>>>()?;
+    if answers.is_empty() {
+        return Ok(arrow::array::new_empty_array(&udf.signature().returns.arrow()));
+    }
+    let answers: Vec<&dyn Array> = answers.iter().map(AsRef::as_ref).collect();
+    Ok(arrow::compute::concat(&answers)?)
+}
+
 impl ScalarUDFImpl for ScalarFunction {
     fn name(&self) -> &str {
         self.udf.name()
@@ -63,7 +81,11 @@ impl ScalarUDFImpl for ScalarFunction {
         let constant = args.args.iter().all(|a| matches!(a, ColumnarValue::Scalar(_)));
         let rows = if constant { 1 } else { args.number_rows };
         let columns: Vec<ArrayRef> = args.args.into_iter().map(|a| a.into_array(rows)).collect::<DfResult<_>>()?;
-        let result = self.udf.call(&exact(&self.udf, &columns)?).map_err(failed)?;
+        let columns = exact(&self.udf, &columns)?;
+        let result = match self.udf.signature().kind {
+            Kind::Async => waited_for(&self.udf, &columns)?,
+            Kind::Scalar | Kind::Aggregate => self.udf.call(&columns).map_err(failed)?,
+        };
         if constant {
             Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?))
         } else {

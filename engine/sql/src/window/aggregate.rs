@@ -44,6 +44,11 @@ impl Aggregate {
         self.function.field()
     }
 
+    /// Whether it can fail on a group: a function of the user's may panic.
+    pub(crate) fn can_fail(&self) -> bool {
+        self.function.fun().inner().downcast_ref::<crate::udf::aggregate::AggregateFunction>().is_some()
+    }
+
     /// A fresh accumulator for many groups.
     pub(crate) fn accumulator(&self) -> DfResult<Box<dyn GroupsAccumulator>> {
         if self.function.groups_accumulator_supported() {

@@ -1,0 +1,136 @@
+//! The logical node that stands for the call of an async function: what the cutter makes a pause of.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::Field;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, DFSchema, DFSchemaRef, Result as DfResult, plan_datafusion_err};
+use datafusion::logical_expr::{Expr, Extension, LogicalPlan, LogicalPlanBuilder, UserDefinedLogicalNodeCore};
+use millstream_udf::{Kind, Udf};
+
+use crate::udf::misuse;
+
+/// The column a call adds.
+const RESULT: &str = "__call";
+
+/// All columns of `input`, then the result of a call.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct CallNode {
+    input: LogicalPlan,
+    call: Expr,
+    schema: DFSchemaRef,
+}
+
+impl CallNode {
+    fn new(input: LogicalPlan, call: Expr) -> DfResult<Self> {
+        let udf = async_udf(&call).ok_or_else(|| plan_datafusion_err!("`{call}` is no call of an async function"))?;
+        let result = Arc::new(Field::new(RESULT, udf.signature().returns.arrow(), true));
+        let fields = input.schema().iter().map(|(q, f)| (q.cloned(), Arc::clone(f))).chain([(None, result)]);
+        let schema = DFSchema::new_with_metadata(fields.collect(), input.schema().metadata().clone())?;
+        Ok(Self { input, call, schema: Arc::new(schema) })
+    }
+
+    pub(crate) fn input(&self) -> &LogicalPlan {
+        &self.input
+    }
+
+    /// The function and its arguments.
+    pub(crate) fn call(&self) -> Option<(&Udf, &[Expr])> {
+        misuse::call(&self.call)
+    }
+}
+
+impl PartialOrd for CallNode {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        match self.call.partial_cmp(&other.call) {
+            Some(Ordering::Equal) => self.input.partial_cmp(&other.input),
+            order => order,
+        }
+    }
+}
+
+impl UserDefinedLogicalNodeCore for CallNode {
+    fn name(&self) -> &str {
+        "Call"
+    }
+    fn inputs(&self) -> Vec<&LogicalPlan> {
+        vec![&self.input]
+    }
+    fn schema(&self) -> &DFSchemaRef {
+        &self.schema
+    }
+    fn expressions(&self) -> Vec<Expr> {
+        vec![self.call.clone()]
+    }
+    fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Call: {}", self.call)
+    }
+    fn with_exprs_and_inputs(&self, exprs: Vec<Expr>, inputs: Vec<LogicalPlan>) -> DfResult<Self> {
+        match (exprs.into_iter().next(), inputs.into_iter().next()) {
+            (Some(call), Some(input)) => Self::new(input, call),
+            _ => Err(plan_datafusion_err!("a call needs its input and its arguments")),
+        }
+    }
+}
+
+/// The async function an expression calls.
+pub(crate) fn async_udf(expr: &Expr) -> Option<&Udf> {
+    misuse::call(expr).map(|(udf, _)| udf).filter(|udf| udf.signature().kind == Kind::Async)
+}
+
+/// The calls of async functions in an expression, outermost first, each once.
+pub(crate) fn calls_in(expr: &Expr, found: &mut Vec<Expr>) {
+    let _ = expr.apply(|e| {
+        if async_udf(e).is_some() && !found.contains(e) {
+            found.push(e.clone());
+        }
+        Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
+    });
+}
+
+/// The calls of async functions in a plan, each once.
+pub(crate) fn calls_of(plan: &LogicalPlan) -> Vec<Expr> {
+    let mut found = Vec::new();
+    let _ = plan.apply_with_subqueries(|node| {
+        node.expressions().iter().for_each(|e| calls_in(e, &mut found));
+        Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
+    });
+    found
+}
+
+/// The same plan with the calls of async functions in nodes of their own, below the projection or filter that needs them.
+pub(crate) fn cut_calls(plan: LogicalPlan) -> DfResult<LogicalPlan> {
+    let cut = plan.transform_up(|node| {
+        let (input, exprs) = match &node {
+            LogicalPlan::Projection(p) => (p.input.as_ref().clone(), p.expr.clone()),
+            LogicalPlan::Filter(f) => (f.input.as_ref().clone(), vec![f.predicate.clone()]),
+            _ => return Ok(Transformed::no(node)),
+        };
+        let mut calls = Vec::new();
+        exprs.iter().for_each(|e| calls_in(e, &mut calls));
+        let [call] = calls.as_slice() else { return Ok(Transformed::no(node)) };
+        let called = CallNode::new(input, call.clone())?;
+        let called = LogicalPlan::Extension(Extension { node: Arc::new(called) });
+        let result = Expr::Column(Column::new_unqualified(RESULT));
+        let replaced = exprs.into_iter().map(|e| {
+            let name = e.qualified_name();
+            let is_column = matches!(node, LogicalPlan::Projection(_));
+            let e = e.transform_down(|e| {
+                Ok(if e == *call { Transformed::yes(result.clone()) } else { Transformed::no(e) })
+            })?;
+            // A projection's columns keep their names.
+            Ok(if is_column && e.transformed { e.data.alias_qualified(name.0, name.1) } else { e.data })
+        });
+        let replaced = replaced.collect::<DfResult<Vec<_>>>()?;
+        let kept: Vec<Expr> =
+            node.schema().iter().map(|(q, f)| Expr::Column(Column::new(q.cloned(), f.name()))).collect();
+        let is_filter = matches!(node, LogicalPlan::Filter(_));
+        let node = node.with_new_exprs(replaced, vec![called])?;
+        // A filter gives what it takes: without the result.
+        let node = if is_filter { LogicalPlanBuilder::from(node).project(kept)?.build()? } else { node };
+        Ok(Transformed::yes(node))
+    })?;
+    Ok(cut.data)
+}

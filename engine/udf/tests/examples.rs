@@ -1,0 +1,27 @@
+//! The own tests of the example crates, which are workspaces of their own.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::path::Path;
+use std::process::Command;
+
+#[test]
+fn their_own_tests_pass() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../udfs");
+    // Beside the libraries that the other tests build, with the same dependencies.
+    let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().join("udfs/target");
+    let mut tested = 0;
+    for example in std::fs::read_dir(examples).unwrap() {
+        let manifest = example.unwrap().path().join("Cargo.toml");
+        if !manifest.is_file() {
+            continue;
+        }
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.args(["test", "--release", "--lib", "--quiet", "--manifest-path"]).arg(&manifest);
+        cargo.arg("--target-dir").arg(&target).env_remove("CARGO_TARGET_DIR");
+        let output = cargo.output().unwrap();
+        let said = || String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{}:\n{}", manifest.display(), said());
+        tested += 1;
+    }
+    assert!(tested >= 4, "{tested} examples");
+}

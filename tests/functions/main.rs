@@ -1,0 +1,283 @@
+//! Functions of the user's, through the binary: from `udf new` to a running pipeline, and what a crash makes of answers.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::process::{Command, Output};
+
+use millstream_tests::binary::{binary, root, udf_cache};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The binary in a folder of its own.
+struct Shell {
+    folder: TempDir,
+}
+
+impl Shell {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command.args(args).current_dir(self.folder.path()).env_remove("RUST_LOG").env("NO_COLOR", "1");
+        command.env("MILLSTREAM_UDF_CACHE", udf_cache()).env("RUST_BACKTRACE", "0");
+        command
+    }
+    fn run(&self, args: &[&str]) -> Ran {
+        Ran::of(self.command(args).output().unwrap())
+    }
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.folder.path().join(name), text).unwrap();
+    }
+}
+
+struct Ran {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Ran {
+    fn of(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Self { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+    }
+    #[track_caller]
+    fn ends(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.out, self.err);
+        self
+    }
+    #[track_caller]
+    fn says(self, texts: &[&str]) -> Self {
+        for text in texts {
+            assert!(self.out.contains(text) || self.err.contains(text), "no `{text}` in\n{}\n{}", self.out, self.err);
+        }
+        self
+    }
+}
+
+/// A crate of this repository.
+fn of_repository(path: &str) -> String {
+    root().join(path).display().to_string()
+}
+
+#[test]
+fn a_new_crate_is_called_before_there_is_a_pipeline() {
+    let shell = Shell::new();
+    shell.run(&["udf", "new", "udfs/times"]).ends(0).says(&["wrote the crate udfs/times", "crate: udfs/times"]);
+    shell.run(&["udf", "build", "udfs/times"]).ends(0).says(&["times(bigint, bigint) -> bigint", "scalar"]);
+    let rows = ["udf", "test", "udfs/times", "--row", "[6, 7]", "--row", "[null, 7]", "--format", "json"];
+    let called = shell.run(&rows).ends(0);
+    let results: Vec<Value> = called.out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!((&results[0]["times"], &results[1]["times"]), (&Value::from(42), &Value::Null));
+    shell.run(&["udf", "new", "udfs/times"]).ends(3).says(&["is there already"]);
+    shell.run(&["udf", "new", "udfs/sum"]).ends(2).says(&["SQL has a function `sum` already"]);
+    shell.run(&["udf", "new", "udfs/Times-2"]).ends(2).says(&["cannot be the name of a function"]);
+    let wrong = shell.run(&["udf", "test", "udfs/times", "--row", "[6, \"x\"]"]).ends(2);
+    wrong.says(&["row 1: argument 2 is not of type bigint", "times(bigint, bigint)"]);
+    shell.run(&["udf", "test", "udfs/times", "--row", "[6]"]).ends(2).says(&["1 values for 2 arguments"]);
+    shell.run(&["udf", "build", "udfs/nowhere"]).ends(2).says(&["there is no crate", "udf new"]);
+}
+
+#[test]
+fn aggregates_and_async_functions_begin_the_same_way() {
+    let shell = Shell::new();
+    shell.run(&["udf", "new", "spread", "--aggregate"]).ends(0);
+    let called = shell.run(&["udf", "test", "spread", "--row", "[9]", "--row", "[1]", "--format", "csv"]).ends(0);
+    assert_eq!(called.out, "spread\n8\n");
+    shell.run(&["udf", "new", "name_of", "--async"]).ends(0);
+    shell.run(&["udf", "build", "name_of"]).ends(0).says(&["name_of(bigint) -> string", "async"]);
+    let called = shell.run(&["udf", "test", "name_of", "--row", "[7]", "--row", "[-1]", "--format", "csv"]).ends(0);
+    assert_eq!(called.out, "argument 1,name_of\n7,name of 7\n-1,\n");
+}
+
+#[test]
+fn a_row_that_a_function_panics_on_is_told() {
+    let shell = Shell::new();
+    let troubled = of_repository("tests/udfs/troubled");
+    let ran = shell.run(&["udf", "test", &troubled, "--row", "[\"a\", 2]", "--row", "[\"a\", 13]"]);
+    assert_eq!(ran.code, 2, "{}", ran.err);
+    assert!(ran.out.contains("aa"), "{}", ran.out);
+    assert!(ran.err.contains("row 2: `troubled` panicked"), "{}", ran.err);
+}
+
+/// A pipeline over `rows.jsonl` that asks an async function, with these options of it.
+fn calls(shell: &Shell, options: &str, rows: &str) {
+    let slowly = of_repository("tests/udfs/slowly");
+    shell.write("rows.jsonl", rows);
+    shell.write(
+        "calls.yaml",
+        &format!(
+            "version: 1
+name: calls
+profiles:
+  local:
+    rows_in: {{ file: {{ path: rows.jsonl }} }}
+    kept: {{ embedded: {{ path: out/kept.db }} }}
+    lake: {{ directory: {{ path: out }} }}
+udfs: {{ slowly: {{ crate: \"{slowly}\", timeout: 20s{options} }} }}
+sources:
+  rows:
+    read: rows_in
+    schema: {{ id: bigint, n: bigint, at: timestamp }}
+    event_time: {{ column: at }}
+tables: {{ answers: {{ store: kept, key: id }} }}
+transforms:
+  answered: {{ sql: \"SELECT id, at, slowly(n) AS twice FROM rows\" }}
+  hours:
+    sql: |
+      SELECT window_start, COUNT(*) AS rows, SUM(twice) AS total FROM tumble(answered, at, INTERVAL '1 hour')
+      GROUP BY window_start, window_end
+  keep: {{ upsert: {{ into: answers, set: {{ answered: [twice] }} }} }}
+sinks:
+  hourly: {{ from: [hours], write: lake, path: \"hours/{{window_start:%H}}.json\", mode: overwrite }}
+  list: {{ from: [answered], write: lake, path: \"list/{{batch_id}}.jsonl\" }}
+  refused: {{ from: [\"*.failed\", \"*.late\", \"*.rejected\"], write: lake, path: \"refused/{{batch_id}}.jsonl\" }}
+"
+        ),
+    );
+}
+
+fn rows(ns: impl IntoIterator<Item = i64>) -> String {
+    let row = |(id, n): (i64, i64)| format!("{{\"id\":{id},\"n\":{n},\"at\":\"2026-03-01T09:{:02}:00Z\"}}\n", id % 60);
+    (1..).zip(ns).map(row).collect()
+}
+
+#[track_caller]
+fn query(shell: &Shell, sql: &str) -> Ran {
+    shell.run(&["query", "calls.yaml", sql, "--format", "csv"])
+}
+
+#[test]
+fn windows_wait_for_answers_and_order_is_kept_where_asked_for() {
+    let shell = Shell::new();
+    // The first rows are answered last, long after the input and its watermarks have ended.
+    calls(&shell, ", ordered: true, deterministic: true", &rows((0..60).map(|i| 600 - 10 * i)));
+    shell.run(&["run", "calls.yaml", "--workers", "1"]).ends(0).says(&["every row is accounted for"]);
+    let total: i64 = (0..60).map(|i| 2 * (600 - 10 * i)).sum();
+    let hours = query(&shell, "SELECT rows, total FROM hourly").ends(0);
+    assert_eq!(hours.out, format!("rows,total\n60,{total}\n"));
+    let mut ids = Vec::new();
+    for file in std::fs::read_dir(shell.folder.path().join("out/list")).unwrap().flatten() {
+        let text = std::fs::read_to_string(file.path()).unwrap();
+        ids.extend(text.lines().map(|l| serde_json::from_str::<Value>(l).unwrap()["id"].as_i64().unwrap()));
+    }
+    assert_eq!(ids, (1..=60).collect::<Vec<i64>>());
+    let kept = query(&shell, "SELECT count(*) AS rows, sum(twice) AS total FROM answers").ends(0);
+    assert_eq!(kept.out, format!("rows,total\n60,{total}\n"));
+}
+
+#[test]
+fn answers_have_no_effect_before_a_checkpoint_holds_them() {
+    for (options, before) in [("", "rows\n0\n"), (", deterministic: true", "rows\n5\n")] {
+        let shell = Shell::new();
+        calls(&shell, options, &rows([1, 2, 3, 4, 5]));
+        let run = ["run", "calls.yaml", "--workers", "2"];
+        let mut dying = shell.command(&run);
+        dying.env("MILLSTREAM_CRASH_AT", "claim.before");
+        assert_ne!(Ran::of(dying.output().unwrap()).code, 0);
+        let count = "SELECT count(*) AS rows FROM answers";
+        assert_eq!(query(&shell, count).ends(0).out, before, "{options}");
+        shell.run(&run).ends(0).says(&["every row is accounted for"]);
+        assert_eq!(
+            query(&shell, "SELECT count(*) AS rows, sum(twice) AS total FROM answers").ends(0).out,
+            "rows,total\n5,30\n"
+        );
+        assert_eq!(query(&shell, "SELECT rows, total FROM hourly").ends(0).out, "rows,total\n5,30\n");
+    }
+}
+
+#[test]
+fn a_process_that_dies_before_it_has_written_what_counts_leaves_it_to_the_next() {
+    for point in ["claim.after", "committed.before"] {
+        let shell = Shell::new();
+        calls(&shell, "", &rows([1, 2, 3, 4, 5]));
+        let run = ["run", "calls.yaml", "--workers", "2"];
+        let mut dying = shell.command(&run);
+        dying.env("MILLSTREAM_CRASH_AT", point);
+        assert_ne!(Ran::of(dying.output().unwrap()).code, 0, "{point}");
+        shell.run(&run).ends(0);
+        let kept = query(&shell, "SELECT count(*) AS rows, sum(twice) AS total FROM answers").ends(0);
+        assert_eq!(kept.out, "rows,total\n5,30\n", "{point}");
+    }
+}
+
+#[test]
+fn queries_give_what_runs_give() {
+    let shell = Shell::new();
+    calls(&shell, ", deterministic: true", &rows([1, 2, 3]));
+    shell.run(&["run", "calls.yaml"]).ends(0);
+    let asked = query(&shell, "SELECT id, twice, slowly(twice) AS again FROM answers ORDER BY id").ends(0);
+    assert_eq!(asked.out, "id,twice,again\n1,2,4\n2,4,8\n3,6,12\n");
+    query(&shell, "SELECT slowly('x') FROM answers")
+        .ends(2)
+        .says(&["argument 1 of `slowly` is string, and bigint is needed"]);
+    let shown = shell.run(&["preview", "calls.yaml", "answered", "--rows", "3", "--format", "csv"]).ends(0);
+    let mut lines: Vec<&str> = shown.out.lines().skip(1).collect();
+    lines.sort_unstable();
+    assert!(
+        lines.len() == 3 && lines.iter().zip([2, 4, 6]).all(|(l, twice)| l.ends_with(&format!(",{twice}"))),
+        "{}",
+        shown.out
+    );
+}
+
+/// A geocoder: by latitude. 3 is never answered well, 4 only when it is asked for the third time.
+fn geocoder() -> String {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    fn serve(stream: TcpStream, asked: &AtomicUsize) -> std::io::Result<()> {
+        let mut answers = stream.try_clone()?;
+        let mut lines = BufReader::new(stream).lines();
+        // Requests follow one another on a connection.
+        while let Some(request) = lines.next().transpose()? {
+            while lines.next().transpose()?.is_some_and(|header| !header.is_empty()) {}
+            let (status, body) = match request.split(['=', '&']).nth(1) {
+                Some("1.5") => ("200 OK", "43"),
+                Some("2.5") => ("404 Not Found", "no zone"),
+                Some("4.5") if asked.fetch_add(1, Ordering::Relaxed) >= 2 => ("200 OK", "161\n"),
+                Some("5.5") => ("200 OK", "not a number"),
+                _ => ("503 Service Unavailable", "later"),
+            };
+            write!(answers, "HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len())?;
+        }
+        Ok(())
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Arc::new(AtomicUsize::new(0));
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let asked = asked.clone();
+            // A connection that breaks is the client's to notice.
+            std::thread::spawn(move || serve(stream, &asked).ok());
+        }
+    });
+    url
+}
+
+#[test]
+fn a_geocoder_is_asked_over_http() {
+    let shell = Shell::new();
+    let crate_folder = of_repository("udfs/geocode_zone");
+    let rows = ["[1.5, 0]", "[2.5, 0]", "[3.5, 0]", "[4.5, 0]", "[5.5, 0]", "[null, 0]"];
+    let mut args = vec!["udf", "test", &crate_folder, "--format", "csv"];
+    for row in rows {
+        args.extend(["--row", row]);
+    }
+    let ran = Ran::of(shell.command(&args).env("GEOCODER_URL", geocoder()).output().unwrap());
+    assert_eq!(ran.code, 2, "{}\n{}", ran.out, ran.err);
+    let zones: Vec<&str> = ran.out.lines().skip(1).map(|l| l.rsplit(',').next().unwrap()).collect();
+    assert_eq!(zones, ["43", "", "", "161", "", ""], "{}\n{}", ran.out, ran.err);
+    assert!(ran.err.contains("row 3: `geocode_zone` panicked"), "{}", ran.err);
+    assert!(ran.err.contains("row 5: `geocode_zone` panicked"), "{}", ran.err);
+    assert!(ran.err.contains("503 Service Unavailable"), "{}", ran.err);
+}
