@@ -133,7 +133,8 @@ impl Records {
             match reader.next().await? {
                 Read::Records { records, .. } => return self.records(&records).map(Some),
                 Read::Finished => self.reader = None,
-                Read::Idle => {}
+                // Nothing to be put.
+                _ => {}
             }
         }
     }
