@@ -22,6 +22,8 @@ use millstream_tests::check::{Checked, Reading, check};
 /// Codes that no file can provoke, each with the reason.
 const UNPROVOKED: &[(&str, &str)] = &[
     (codes::UNREADABLE, "told only where the checks and the types disagree, which would be a bug"),
+    (codes::NOT_BUILT_IN, "this binary has every connector it knows"),
+    (codes::NOT_BUILT_IN_HERE, "this binary has every connector it knows"),
     (codes::SERVICE_REFUSES, "told by `check --online` only"),
     (codes::SERVICE_WARNS, "told by `check --online` only"),
 ];

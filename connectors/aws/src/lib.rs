@@ -5,12 +5,12 @@
 
 pub(crate) mod access;
 pub(crate) mod answer;
-mod dynamodb;
-pub(crate) mod probe;
 pub mod cloudwatch;
+mod dynamodb;
+pub mod kinesis;
 pub(crate) mod message;
 pub(crate) mod post;
-pub mod kinesis;
+pub(crate) mod probe;
 mod s3;
 pub mod sns;
 pub mod sqs;
@@ -19,12 +19,5 @@ use millstream_core::connector::ConnectorKind;
 
 /// Every kind of connector of this crate, in the order in which `list` shows them.
 pub fn kinds() -> Vec<ConnectorKind> {
-    vec![
-        kinesis::kind(),
-        dynamodb::kind(),
-        s3::kind(),
-        sqs::kind(),
-        sns::kind(),
-        cloudwatch::kind(),
-    ]
+    vec![kinesis::kind(), dynamodb::kind(), s3::kind(), sqs::kind(), sns::kind(), cloudwatch::kind()]
 }

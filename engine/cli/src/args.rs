@@ -8,7 +8,8 @@ use crate::exit::Failure;
 use crate::state::{BeginArgs, StateArgs};
 use crate::udf::UdfCommand;
 use crate::{
-    bench, check, checkpoints, docs, explain, list, new, preview, produce, query, replay, resources, run, schema, test, udf,
+    bench, check, checkpoints, docs, explain, list, new, preview, produce, query, replay, resources, run, schema, test,
+    udf,
 };
 
 /// A streaming engine: one YAML file is a pipeline, this binary checks, tests and runs it.

@@ -180,7 +180,7 @@ fn unread(graph: &Graph) {
             NodeKind::Source(source) => &source.connector,
             NodeKind::Upsert(upsert) => &upsert.connector,
             NodeKind::Sink(sink) => &sink.connector,
-            NodeKind::Operator(_) => return false,
+            NodeKind::Operator(_) | NodeKind::Caller(_) => return false,
         };
         connector.kind() == absent::ABSENT
     });

@@ -56,7 +56,7 @@ pub(crate) fn uses<'a>(
                     pipeline.sinks.iter().find(|(id, _)| id.value == node.id).map(|(_, s)| s.write.value.as_str());
                 add(&sink.connector, Use::Sink(&sink.options), write);
             }
-            NodeKind::Operator(_) => {}
+            NodeKind::Operator(_) | NodeKind::Caller(_) => {}
         }
     }
     if let Some(store) = &pipeline.checkpoint.store {

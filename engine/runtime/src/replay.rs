@@ -299,6 +299,7 @@ impl Run<'_> {
             rows: concat_batches(&self.upsert.table.columns, rows)?,
             versions: letters.iter().map(|(_, l)| l.version).collect(),
             stamps: letters.iter().map(|(_, l)| l.letter.stamps.clone()).collect(),
+            truncated: vec![None; letters.len()],
         })?;
         let mut fates = HashMap::new();
         if self.options.dry_run {

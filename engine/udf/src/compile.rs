@@ -119,9 +119,8 @@ fn unreadable(path: &Path, e: &std::io::Error) -> UdfError {
 
 /// Runs cargo; gives the library it made.
 fn build(manifest: &Path, target: &Path, folder: &Path) -> Result<PathBuf, UdfError> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-    let mut command = Command::new(cargo);
+    let mut command = Command::new("cargo");
     command.args(["build", "--release", "--lib", "--message-format=json", "--quiet", "--manifest-path"]);
     command.arg(absolute(manifest));
     // A panic must come back as one, whatever the crate's profile says.

@@ -102,7 +102,7 @@ impl Sink for KinesisSink {
         self.put_all(batch).await
     }
 
-    async fn send(&mut self, _id: &BatchId, batch: &Batch) -> Result<Vec<Outcome>> {
+    async fn send(&mut self, _id: &BatchId, _rows: &[u32], batch: &Batch) -> Result<Vec<Outcome>> {
         self.put_all(batch).await
     }
 

@@ -91,7 +91,7 @@ impl Sink for SimulatedSink {
         }
     }
 
-    async fn send(&mut self, id: &BatchId, batch: &Batch) -> Result<Vec<Outcome>> {
+    async fn send(&mut self, id: &BatchId, numbers: &[u32], batch: &Batch) -> Result<Vec<Outcome>> {
         let fault = self.world.call(self.service, &[Fault::Throttled, Fault::Unavailable, Fault::AnswerLost]).await;
         match fault {
             Some(Fault::Throttled) => {
@@ -106,7 +106,7 @@ impl Sink for SimulatedSink {
         if self.world.has(ServiceBug::NewIds) {
             id.run += &self.generation;
         }
-        let outcomes = self.inner.send(&id, batch).await?;
+        let outcomes = self.inner.send(&id, numbers, batch).await?;
         tokio::task::yield_now().await;
         match fault {
             Some(_) => Err(Error::new(ErrorKind::Indeterminate, "the answer was lost on purpose")),

@@ -32,6 +32,7 @@ async fn read_all(source: &dyn SplitSource) -> Vec<String> {
             match reader.next().await {
                 Ok(Read::Records { records, .. }) => found
                     .extend((0..records.records.len()).map(|i| String::from_utf8_lossy(records.bytes(i)).into_owned())),
+                Ok(Read::Behind(_)) => {}
                 Ok(Read::Idle) => {}
                 Ok(Read::Finished) => break,
                 Err(e) => assert_eq!(e.kind(), ErrorKind::Unavailable, "{e}"),
