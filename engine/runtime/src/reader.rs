@@ -55,6 +55,7 @@ pub(crate) struct Acknowledging {
 }
 
 /// Reads a split from `after` on to its end, or until the operator is gone.
+#[expect(clippy::too_many_arguments, reason = "what a task owns for as long as it lives")]
 pub(crate) async fn read(
     source: Arc<dyn SplitSource>,
     split: Split,

@@ -188,7 +188,7 @@ mod tests {
         ]));
         let table = Keyed { name: "t".into(), schema, key: vec!["n".into(), "id".into()] };
         let sql = "SELECT * FROM t WHERE id = 'a' AND n IN (1, 2)";
-        let keys = lookups(sql, &[table.clone()], &Functions::new()).remove("t").unwrap();
+        let keys = lookups(sql, std::slice::from_ref(&table), &Functions::new()).remove("t").unwrap();
         assert_eq!(keys.column(0).as_primitive::<Int64Type>().values(), &[1, 2]);
         assert!(
             lookups("SELECT * FROM t WHERE id = 'a'", &[table], &Functions::new()).is_empty(),

@@ -48,7 +48,7 @@ fn write(value: &AttributeValue, out: &mut Vec<u8>) {
         AttributeValue::Bool(false) => out.extend_from_slice(b"false"),
         AttributeValue::B(bytes) => write_string(&STANDARD.encode(bytes), out),
         AttributeValue::M(map) => write_item(map, &[], out),
-        AttributeValue::L(items) => write_list(items, |item, out| write(item, out), out),
+        AttributeValue::L(items) => write_list(items, write, out),
         AttributeValue::Ss(texts) => write_list(texts, |text, out| write_string(text, out), out),
         AttributeValue::Ns(numbers) => write_list(numbers, |n, out| out.extend_from_slice(n.as_bytes()), out),
         AttributeValue::Bs(bytes) => write_list(bytes, |b, out| write_string(&STANDARD.encode(b), out), out),

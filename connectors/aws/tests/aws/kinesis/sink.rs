@@ -49,7 +49,7 @@ impl SinkUnderTest for Streams {
 async fn keeps_the_promises_of_a_sink() {
     let kinesis = client(services::kinesis());
     let under_test = Streams { prefix: services::name("sink") };
-    for id in ["sent", "again"] {
+    for id in ["sent", "again", "apart"] {
         kinesis.create_stream().stream_name(under_test.stream(id)).shard_count(2).send().await.unwrap();
         active(&kinesis, &under_test.stream(id)).await;
     }

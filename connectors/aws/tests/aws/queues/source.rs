@@ -170,24 +170,6 @@ async fn what_an_earlier_process_has_applied_is_deleted_and_not_given_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deletion_that_is_not_answered_is_tried_again() {
-    let queue = Fresh::standard("undeleted").await;
-    queue.put(&bodies(30)).await;
-    let proxy = Proxy::start(services::sqs(), 4);
-    let mut reader = reader(&connector("sqs", proxy.url(), options(&queue, json!({})))).await;
-    let all = read(reader.as_mut(), 30).await;
-    proxy.rule(Rule::on("DeleteMessageBatch", Fault::Lose).times(3));
-    proxy.rule(Rule::on("DeleteMessageBatch", Fault::Partial { share: 0.5 }).times(6));
-    proxy.rule(Rule::on("DeleteMessageBatch", Fault::Throttle).times(3));
-    let left = reader.acknowledge(&positions(&all)).await.unwrap();
-    assert!(left.len() < 30, "not all could be deleted at once");
-    let later = gone(reader.as_mut(), &[]).await;
-    let both: BTreeSet<String> = left.iter().map(text).chain(later).collect();
-    assert_eq!(both.len(), 30);
-    assert_eq!(queue.counts().await, (0, 0));
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn no_more_is_received_than_may_be_in_flight() {
     let queue = Fresh::standard("limit").await;
     queue.put(&bodies(50)).await;

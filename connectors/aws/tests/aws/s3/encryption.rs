@@ -63,8 +63,7 @@ async fn asked(more: Value) -> Vec<String> {
     sink.write(&rows(&options, &[("a", 1)])).await.unwrap();
     let staged = sink.prepare(1, false).await.unwrap().staged.unwrap();
     sink.commit(1, &staged).await.unwrap();
-    let heads = heads.lock().unwrap().clone();
-    heads
+    heads.lock().unwrap().clone()
 }
 
 #[tokio::test]
