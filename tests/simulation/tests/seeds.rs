@@ -61,7 +61,7 @@ fn bugs_around_services_are_found() {
         ("position_too_far", 1),
         ("ack_before_write", 1),
         ("refused_is_written", 1),
-        ("new_ids", 9),
+        ("new_ids", 60),
         ("theirs_is_ours", 17),
         ("forget_files", 5),
     ];

@@ -98,7 +98,7 @@ fn a_refused_row_leaves_with_its_version_and_all_its_columns() {
     let mut out = Output::default();
     u.on_outcomes(rows, vec![PutOutcome::Refused("too large".into())], &mut out).unwrap();
     assert_eq!(out.batches[0].0, OutPort(3));
-    let refused = rows_of(&out.batches[0].1.rows.project(&[0, 1, 2, 3, 4, 6, 10]).unwrap());
+    let refused = rows_of(&out.batches[0].1.rows.project(&[0, 1, 2, 3, 4, 6, 12]).unwrap());
     let row = r#"{"id":"key 1","a1":1,"a2":2,"b1":null,"b2":null,"shared":null,"status":"A"}"#;
     let at = "1970-01-01T00:00:00.000007";
     assert_eq!(refused["u"], texts(&["u", "failed", "[refused]", "[too large]", row, "1", at]));
