@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::Mutex;
 use std::thread::{self, sleep};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -42,12 +42,24 @@ impl Sleeper {
         Self { child, folder: own }
     }
 
-    /// Wakes it and waits for its end; whether it came to the end of its work, or else why not.
-    fn wake(mut self) -> Result<(), String> {
+    /// Wakes it.
+    fn wake(&mut self) {
         if self.child.try_wait().unwrap().is_none() {
             let woken = Command::new("kill").args(["-CONT", &self.child.id().to_string()]).status().unwrap();
             assert!(woken.success());
         }
+    }
+
+    /// Waits for its end, but no longer than that.
+    fn wait_for(&mut self, most: Duration) {
+        let began = Instant::now();
+        while began.elapsed() < most && self.child.try_wait().unwrap().is_none() {
+            sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits for its end; whether it came to the end of its work, or else why not.
+    fn end(mut self) -> Result<(), String> {
         let status = self.child.wait().unwrap();
         if status.success() { Ok(()) } else { Err(format!("{status}: {}", errors(&self.folder))) }
     }
@@ -63,15 +75,21 @@ fn sleeps(child: &Child) -> bool {
 fn woken(point: &str, successor: Option<&str>, workers: u64) -> Vec<String> {
     let folder = TempDir::new().unwrap();
     let name = format!("asleep at {point}, its successor {}", successor.unwrap_or("at its end"));
-    let first = Sleeper::start(folder.path(), workers, Some(point), "first");
+    let mut first = Sleeper::start(folder.path(), workers, Some(point), "first");
     let _ = fs::remove_file(folder.path().join(STORE).join("LOCK"));
-    let second = Sleeper::start(folder.path(), 1 + workers % 3, successor, "second");
-    let ends = [first.wake(), second.wake()];
+    let mut second = Sleeper::start(folder.path(), 1 + workers % 3, successor, "second");
+    first.wake();
+    // Where the sleeping successor holds a lock, the first one waits for it.
+    first.wait_for(Duration::from_secs(5));
+    second.wake();
+    let ends = [first.end(), second.end()];
     let mut wrong = Vec::new();
     for end in &ends {
-        // Who is too late says so, and does nothing else.
+        // Who is too late says so, and does nothing else. So does who finds the table's file locked by the sleeper.
         if let Err(end) = end
-            && !["another process", "are held by", "belong to the run"].iter().any(|why| end.contains(why))
+            && !["another process", "are held by", "belong to the run", "database is locked"]
+                .iter()
+                .any(|why| end.contains(why))
         {
             wrong.push(format!("{name}: {end}"));
         }
