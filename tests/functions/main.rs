@@ -7,58 +7,12 @@
     reason = "a test fails by panicking"
 )]
 
-use std::process::{Command, Output};
-
 use millstream_tests::binary::{binary, root, udf_cache};
+use millstream_tests::shell::{Ran, Shell};
 use serde_json::Value;
-use tempfile::TempDir;
 
-/// The binary in a folder of its own.
-struct Shell {
-    folder: TempDir,
-}
-
-impl Shell {
-    fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
-    }
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(binary());
-        command.args(args).current_dir(self.folder.path()).env_remove("RUST_LOG").env("NO_COLOR", "1");
-        command.env("MILLSTREAM_UDF_CACHE", udf_cache()).env("RUST_BACKTRACE", "0");
-        command
-    }
-    fn run(&self, args: &[&str]) -> Ran {
-        Ran::of(self.command(args).output().unwrap())
-    }
-    fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.folder.path().join(name), text).unwrap();
-    }
-}
-
-struct Ran {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Ran {
-    fn of(output: Output) -> Self {
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Self { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
-    }
-    #[track_caller]
-    fn ends(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.out, self.err);
-        self
-    }
-    #[track_caller]
-    fn says(self, texts: &[&str]) -> Self {
-        for text in texts {
-            assert!(self.out.contains(text) || self.err.contains(text), "no `{text}` in\n{}\n{}", self.out, self.err);
-        }
-        self
-    }
+fn shell() -> Shell {
+    Shell::of(binary()).with("NO_COLOR", "1").with("MILLSTREAM_UDF_CACHE", udf_cache()).with("RUST_BACKTRACE", "0")
 }
 
 /// A crate of this repository.
@@ -68,37 +22,37 @@ fn of_repository(path: &str) -> String {
 
 #[test]
 fn a_new_crate_is_called_before_there_is_a_pipeline() {
-    let shell = Shell::new();
-    shell.run(&["udf", "new", "udfs/times"]).ends(0).says(&["wrote the crate udfs/times", "crate: udfs/times"]);
-    shell.run(&["udf", "build", "udfs/times"]).ends(0).says(&["times(bigint, bigint) -> bigint", "scalar"]);
+    let shell = shell();
+    shell.run(&["udf", "new", "udfs/times"]).exits(0).says(&["wrote the crate udfs/times", "crate: udfs/times"]);
+    shell.run(&["udf", "build", "udfs/times"]).exits(0).says(&["times(bigint, bigint) -> bigint", "scalar"]);
     let rows = ["udf", "test", "udfs/times", "--row", "[6, 7]", "--row", "[null, 7]", "--format", "json"];
-    let called = shell.run(&rows).ends(0);
+    let called = shell.run(&rows).exits(0);
     let results: Vec<Value> = called.out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     assert_eq!((&results[0]["times"], &results[1]["times"]), (&Value::from(42), &Value::Null));
-    shell.run(&["udf", "new", "udfs/times"]).ends(3).says(&["is there already"]);
-    shell.run(&["udf", "new", "udfs/sum"]).ends(2).says(&["SQL has a function `sum` already"]);
-    shell.run(&["udf", "new", "udfs/Times-2"]).ends(2).says(&["cannot be the name of a function"]);
-    let wrong = shell.run(&["udf", "test", "udfs/times", "--row", "[6, \"x\"]"]).ends(2);
+    shell.run(&["udf", "new", "udfs/times"]).exits(3).says(&["is there already"]);
+    shell.run(&["udf", "new", "udfs/sum"]).exits(2).says(&["SQL has a function `sum` already"]);
+    shell.run(&["udf", "new", "udfs/Times-2"]).exits(2).says(&["cannot be the name of a function"]);
+    let wrong = shell.run(&["udf", "test", "udfs/times", "--row", "[6, \"x\"]"]).exits(2);
     wrong.says(&["row 1: argument 2 is not of type bigint", "times(bigint, bigint)"]);
-    shell.run(&["udf", "test", "udfs/times", "--row", "[6]"]).ends(2).says(&["1 values for 2 arguments"]);
-    shell.run(&["udf", "build", "udfs/nowhere"]).ends(2).says(&["there is no crate", "udf new"]);
+    shell.run(&["udf", "test", "udfs/times", "--row", "[6]"]).exits(2).says(&["1 values for 2 arguments"]);
+    shell.run(&["udf", "build", "udfs/nowhere"]).exits(2).says(&["there is no crate", "udf new"]);
 }
 
 #[test]
 fn aggregates_and_async_functions_begin_the_same_way() {
-    let shell = Shell::new();
-    shell.run(&["udf", "new", "spread", "--aggregate"]).ends(0);
-    let called = shell.run(&["udf", "test", "spread", "--row", "[9]", "--row", "[1]", "--format", "csv"]).ends(0);
+    let shell = shell();
+    shell.run(&["udf", "new", "spread", "--aggregate"]).exits(0);
+    let called = shell.run(&["udf", "test", "spread", "--row", "[9]", "--row", "[1]", "--format", "csv"]).exits(0);
     assert_eq!(called.out, "spread\n8\n");
-    shell.run(&["udf", "new", "name_of", "--async"]).ends(0);
-    shell.run(&["udf", "build", "name_of"]).ends(0).says(&["name_of(bigint) -> string", "async"]);
-    let called = shell.run(&["udf", "test", "name_of", "--row", "[7]", "--row", "[-1]", "--format", "csv"]).ends(0);
+    shell.run(&["udf", "new", "name_of", "--async"]).exits(0);
+    shell.run(&["udf", "build", "name_of"]).exits(0).says(&["name_of(bigint) -> string", "async"]);
+    let called = shell.run(&["udf", "test", "name_of", "--row", "[7]", "--row", "[-1]", "--format", "csv"]).exits(0);
     assert_eq!(called.out, "argument 1,name_of\n7,name of 7\n-1,\n");
 }
 
 #[test]
 fn a_row_that_a_function_panics_on_is_told() {
-    let shell = Shell::new();
+    let shell = shell();
     let troubled = of_repository("tests/udfs/troubled");
     let ran = shell.run(&["udf", "test", &troubled, "--row", "[\"a\", 2]", "--row", "[\"a\", 13]"]);
     assert_eq!(ran.code, 2, "{}", ran.err);
@@ -155,12 +109,12 @@ fn query(shell: &Shell, sql: &str) -> Ran {
 
 #[test]
 fn windows_wait_for_answers_and_order_is_kept_where_asked_for() {
-    let shell = Shell::new();
+    let shell = shell();
     // The first rows are answered last, long after the input and its watermarks have ended.
     calls(&shell, ", ordered: true, deterministic: true", &rows((0..60).map(|i| 600 - 10 * i)));
-    shell.run(&["run", "calls.yaml", "--workers", "1"]).ends(0).says(&["every row is accounted for"]);
+    shell.run(&["run", "calls.yaml", "--workers", "1"]).exits(0).says(&["every row is accounted for"]);
     let total: i64 = (0..60).map(|i| 2 * (600 - 10 * i)).sum();
-    let hours = query(&shell, "SELECT rows, total FROM hourly").ends(0);
+    let hours = query(&shell, "SELECT rows, total FROM hourly").exits(0);
     assert_eq!(hours.out, format!("rows,total\n60,{total}\n"));
     let mut ids = Vec::new();
     for file in std::fs::read_dir(shell.folder.path().join("out/list")).unwrap().flatten() {
@@ -168,56 +122,56 @@ fn windows_wait_for_answers_and_order_is_kept_where_asked_for() {
         ids.extend(text.lines().map(|l| serde_json::from_str::<Value>(l).unwrap()["id"].as_i64().unwrap()));
     }
     assert_eq!(ids, (1..=60).collect::<Vec<i64>>());
-    let kept = query(&shell, "SELECT count(*) AS rows, sum(twice) AS total FROM answers").ends(0);
+    let kept = query(&shell, "SELECT count(*) AS rows, sum(twice) AS total FROM answers").exits(0);
     assert_eq!(kept.out, format!("rows,total\n60,{total}\n"));
 }
 
 #[test]
 fn answers_have_no_effect_before_a_checkpoint_holds_them() {
     for (options, before) in [("", "rows\n0\n"), (", deterministic: true", "rows\n5\n")] {
-        let shell = Shell::new();
+        let shell = shell();
         calls(&shell, options, &rows([1, 2, 3, 4, 5]));
         let run = ["run", "calls.yaml", "--workers", "2"];
         let mut dying = shell.command(&run);
         dying.env("MILLSTREAM_CRASH_AT", "claim.before");
         assert_ne!(Ran::of(dying.output().unwrap()).code, 0);
         let count = "SELECT count(*) AS rows FROM answers";
-        assert_eq!(query(&shell, count).ends(0).out, before, "{options}");
-        shell.run(&run).ends(0).says(&["every row is accounted for"]);
+        assert_eq!(query(&shell, count).exits(0).out, before, "{options}");
+        shell.run(&run).exits(0).says(&["every row is accounted for"]);
         assert_eq!(
-            query(&shell, "SELECT count(*) AS rows, sum(twice) AS total FROM answers").ends(0).out,
+            query(&shell, "SELECT count(*) AS rows, sum(twice) AS total FROM answers").exits(0).out,
             "rows,total\n5,30\n"
         );
-        assert_eq!(query(&shell, "SELECT rows, total FROM hourly").ends(0).out, "rows,total\n5,30\n");
+        assert_eq!(query(&shell, "SELECT rows, total FROM hourly").exits(0).out, "rows,total\n5,30\n");
     }
 }
 
 #[test]
 fn a_process_that_dies_before_it_has_written_what_counts_leaves_it_to_the_next() {
     for point in ["claim.after", "committed.before"] {
-        let shell = Shell::new();
+        let shell = shell();
         calls(&shell, "", &rows([1, 2, 3, 4, 5]));
         let run = ["run", "calls.yaml", "--workers", "2"];
         let mut dying = shell.command(&run);
         dying.env("MILLSTREAM_CRASH_AT", point);
         assert_ne!(Ran::of(dying.output().unwrap()).code, 0, "{point}");
-        shell.run(&run).ends(0);
-        let kept = query(&shell, "SELECT count(*) AS rows, sum(twice) AS total FROM answers").ends(0);
+        shell.run(&run).exits(0);
+        let kept = query(&shell, "SELECT count(*) AS rows, sum(twice) AS total FROM answers").exits(0);
         assert_eq!(kept.out, "rows,total\n5,30\n", "{point}");
     }
 }
 
 #[test]
 fn queries_give_what_runs_give() {
-    let shell = Shell::new();
+    let shell = shell();
     calls(&shell, ", deterministic: true", &rows([1, 2, 3]));
-    shell.run(&["run", "calls.yaml"]).ends(0);
-    let asked = query(&shell, "SELECT id, twice, slowly(twice) AS again FROM answers ORDER BY id").ends(0);
+    shell.run(&["run", "calls.yaml"]).exits(0);
+    let asked = query(&shell, "SELECT id, twice, slowly(twice) AS again FROM answers ORDER BY id").exits(0);
     assert_eq!(asked.out, "id,twice,again\n1,2,4\n2,4,8\n3,6,12\n");
     query(&shell, "SELECT slowly('x') FROM answers")
-        .ends(2)
+        .exits(2)
         .says(&["argument 1 of `slowly` is string, and bigint is needed"]);
-    let shown = shell.run(&["preview", "calls.yaml", "answered", "--rows", "3", "--format", "csv"]).ends(0);
+    let shown = shell.run(&["preview", "calls.yaml", "answered", "--rows", "3", "--format", "csv"]).exits(0);
     let mut lines: Vec<&str> = shown.out.lines().skip(1).collect();
     lines.sort_unstable();
     assert!(
@@ -266,7 +220,7 @@ fn geocoder() -> String {
 
 #[test]
 fn a_geocoder_is_asked_over_http() {
-    let shell = Shell::new();
+    let shell = shell();
     let crate_folder = of_repository("udfs/geocode_zone");
     let rows = ["[1.5, 0]", "[2.5, 0]", "[3.5, 0]", "[4.5, 0]", "[5.5, 0]", "[null, 0]"];
     let mut args = vec!["udf", "test", &crate_folder, "--format", "csv"];

@@ -21,25 +21,6 @@ pub(crate) const FEW: u32 = 5_000;
 pub(crate) const STORE: &str = "out/.millstream/taxi_trips.local";
 /// `SIGABRT`: the process died at its crash point.
 const ABORTED: i32 = 6;
-/// The crash points of a checkpoint, in their order.
-pub(crate) const POINTS: [&str; 15] = [
-    "freeze",
-    "part.before",
-    "part.after",
-    "prepare.before",
-    "prepare.after",
-    "manifest.before",
-    "claim.before",
-    "claim.after",
-    "commit.before",
-    "commit.sent",
-    "commit.after",
-    "committed.before",
-    "committed.after",
-    "garbage.before",
-    "garbage.after",
-];
-
 /// The flagship pipeline in a folder.
 pub(crate) fn command(folder: &Path, trips: u32, workers: u64) -> Command {
     let mut command = Command::new(binary());

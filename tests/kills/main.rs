@@ -24,10 +24,11 @@ use std::thread::{self, sleep};
 use std::time::Duration;
 
 use flagship::{
-    FEW, MANY, POINTS, REFERENCE, SMALL, STORE, assert_untouched, command, crash, errors, everything, newest,
-    newest_epoch, start, to_the_end, told,
+    FEW, MANY, REFERENCE, SMALL, STORE, assert_untouched, command, crash, errors, everything, newest, newest_epoch,
+    start, to_the_end, told,
 };
 use left::Left;
+use millstream_runtime::checkpoint::{CHECKPOINT_POINTS, RECOVERY_POINTS};
 use millstream_tests::random::Random;
 use tempfile::TempDir;
 
@@ -119,9 +120,9 @@ fn after_crashes(at: &[String], workers: u64) -> Vec<String> {
 fn crashes_at_every_point_change_nothing() {
     let mut cases: Vec<Vec<String>> = Vec::new();
     for hit in 1..=3 {
-        cases.extend(POINTS.iter().map(|point| vec![format!("{point}:{hit}")]));
+        cases.extend(CHECKPOINT_POINTS.iter().map(|point| vec![format!("{point}:{hit}")]));
     }
-    for point in ["recovery.before", "recovery.after"] {
+    for point in RECOVERY_POINTS {
         cases.push(vec!["commit.before:1".to_owned(), format!("{point}:1")]);
     }
     let _ = &*SMALL;

@@ -11,9 +11,10 @@ use std::sync::Mutex;
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
+use millstream_runtime::checkpoint::CHECKPOINT_POINTS;
 use tempfile::TempDir;
 
-use crate::flagship::{FEW, POINTS, SMALL, STORE, command, errors, start, to_the_end};
+use crate::flagship::{FEW, SMALL, STORE, command, errors, start, to_the_end};
 use crate::left::Left;
 
 /// What becomes of the successor while the first process sleeps: it runs to its end, or sleeps too, at a point where
@@ -106,7 +107,7 @@ fn woken(point: &str, successor: Option<&str>, workers: u64) -> Vec<String> {
 #[test]
 fn a_process_that_wakes_up_late_changes_nothing() {
     let _ = &*SMALL;
-    let cases = POINTS.iter().flat_map(|point| [1, 2].map(|hit| format!("{point}:{hit}")));
+    let cases = CHECKPOINT_POINTS.iter().flat_map(|point| [1, 2].map(|hit| format!("{point}:{hit}")));
     let cases: Vec<_> = cases.zip(SUCCESSORS.into_iter().cycle()).zip((1..=3).cycle()).collect();
     let left = Mutex::new(cases.into_iter());
     let work = || {

@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::DateTime;
 use millstream_tests::random::Random;
 use millstream_tests::rows::{self, Row};
-use serde_json::json;
+use millstream_tests::trip::{Facts, money, stamp};
 
 /// The first instant of all trips, in seconds since the epoch: 2024-05-20.
 const FIRST: i64 = 1_716_163_200;
@@ -78,16 +77,8 @@ pub(crate) fn trips(seed: u64, count: usize) -> Vec<Trip> {
     (0..count).map(|i| trip(i, random)).collect()
 }
 
-fn stamp(seconds: i64, format: &str) -> String {
-    DateTime::from_timestamp(seconds, 0).unwrap().format(format).to_string()
-}
-
 fn written(seconds: i64) -> String {
     stamp(seconds, "%Y-%m-%d %H:%M:%S")
-}
-
-fn money(cents: u64) -> String {
-    format!("{}.{:02}", cents / 100, cents % 100)
 }
 
 impl Trip {
@@ -141,28 +132,9 @@ impl Trip {
     /// Its row in the table.
     fn row(&self) -> Option<Row> {
         let (started, ended) = (self.start == Fate::Accepted, self.end == Fate::Accepted);
-        let status = match (started, ended) {
-            (true, true) => "COMPLETED",
-            (true, false) => "STARTED",
-            (false, true) => "AWAITING_START",
-            (false, false) => return None,
-        };
-        let instant = |seconds| stamp(seconds, "%Y-%m-%dT%H:%M:%SZ");
-        let number = |cents: u64| serde_json::from_str::<serde_json::Value>(&money(cents)).unwrap();
-        let mut row = json!({ "trip_id": self.id, "status": status });
-        if started {
-            row["pickup_at"] = instant(self.pickup).into();
-            row["zone"] = self.zone.into();
-            row["estimate"] = number(self.estimate);
-        }
-        if ended {
-            row["dropoff_at"] = instant(self.dropoff).into();
-            row["fare"] = number(self.fare);
-            if let Some(tip) = self.tip {
-                row["tip"] = number(tip);
-            }
-        }
-        Some(rows::parse(&row.to_string()))
+        let Self { id, pickup, dropoff, zone, estimate, fare, tip, .. } = self;
+        let (pickup, dropoff, zone) = (*pickup, *dropoff, *zone);
+        Facts { id, pickup, dropoff, zone, estimate: *estimate, fare: *fare, tip: *tip }.row(started, ended)
     }
 }
 

@@ -20,6 +20,8 @@ pub mod random;
 mod registry;
 pub mod rows;
 pub mod run;
+pub mod shell;
+pub mod trip;
 
 use millstream_core::connector::Registry;
 

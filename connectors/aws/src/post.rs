@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use async_trait::async_trait;
 use futures::StreamExt as _;
-use millstream_core::sink::Outcome;
+use millstream_core::sink::{Outcome, SinkOptions};
 use millstream_core::{Error, ErrorKind, Result};
 
 use crate::answer::is_throttle;
@@ -40,6 +40,25 @@ impl Outgoing {
     /// Bytes that count against the service's limit.
     pub(crate) fn bytes(&self) -> usize {
         self.subject.as_ref().map_or(0, String::len) + self.body.len() + self.attributes.bytes()
+    }
+}
+
+/// Names rows that are written without an id of the outbox: no two of them, nor of another process, have one name.
+#[derive(Debug)]
+pub(crate) struct Names {
+    own: String,
+    given: u64,
+}
+
+impl Names {
+    pub(crate) fn new(options: &SinkOptions) -> Self {
+        Self { own: format!("{}-{}", options.generation, options.instance), given: 0 }
+    }
+    /// Names for the next rows.
+    pub(crate) fn next(&mut self, rows: usize) -> Vec<String> {
+        let from = self.given;
+        self.given += rows as u64;
+        (from..self.given).map(|row| format!("{}-w{row}", self.own)).collect()
     }
 }
 

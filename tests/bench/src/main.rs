@@ -48,7 +48,7 @@ fn options() -> Result<Options> {
 #[expect(clippy::print_stdout, reason = "the driver's result")]
 fn main() -> Result<()> {
     let options = options()?;
-    let (input, output) = (free_port()?, free_port()?);
+    let [input, output] = free_ports()?;
     let mut pipeline = start(&options, input, output)?;
     let measured = measure(&options, input, output);
     pipeline.kill()?;
@@ -67,8 +67,12 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+/// Two ports nobody listens on, outside the range from which the kernel takes those of outgoing connections: else who
+/// connects before the server listens may be connected to itself.
+fn free_ports() -> Result<[u16; 2]> {
+    let from = 10_000 + (std::process::id() % 10_000) as u16;
+    let mut free = (from..from + 10_000).filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    free.next().zip(free.next()).map(|(a, b)| [a, b]).ok_or_else(|| "no port is free".into())
 }
 
 fn start(options: &Options, input: u16, output: u16) -> Result<Child> {

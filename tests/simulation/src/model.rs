@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millstream_tests::rows::{self, Row};
-use serde_json::json;
+use millstream_tests::rows::Row;
+use millstream_tests::trip::{Facts, money, stamp};
 
-use crate::trips::{DAY, Fate, Flaw, Stream, Trip, Workload, money, stamp};
+use crate::trips::{DAY, Fate, Flaw, Stream, Trip, Workload};
 
 /// `max_delay` and `late_after` of both sources, `allowed_lateness` of the daily KPIs, in seconds.
 const MAX_DELAY: i64 = 600;
@@ -190,27 +190,8 @@ fn kpi_file(day: i64, fares: &[u64]) -> (String, String) {
 impl Trip {
     /// Its row in the table.
     pub(crate) fn row(&self, started: bool, ended: bool) -> Option<Row> {
-        let status = match (started, ended) {
-            (true, true) => "COMPLETED",
-            (true, false) => "STARTED",
-            (false, true) => "AWAITING_START",
-            (false, false) => return None,
-        };
-        let instant = |seconds| stamp(seconds, "%Y-%m-%dT%H:%M:%SZ");
-        let number = |cents: u64| serde_json::from_str::<serde_json::Value>(&money(cents)).unwrap();
-        let mut row = json!({ "trip_id": self.id, "status": status });
-        if started {
-            row["pickup_at"] = instant(self.pickup).into();
-            row["zone"] = self.zone.into();
-            row["estimate"] = number(self.estimate);
-        }
-        if ended {
-            row["dropoff_at"] = instant(self.dropoff).into();
-            row["fare"] = number(self.fare);
-            if let Some(tip) = self.tip {
-                row["tip"] = number(tip);
-            }
-        }
-        Some(rows::parse(&row.to_string()))
+        let Self { id, pickup, dropoff, zone, estimate, fare, tip, .. } = self;
+        let (pickup, dropoff, zone) = (*pickup, *dropoff, *zone);
+        Facts { id, pickup, dropoff, zone, estimate: *estimate, fare: *fare, tip: *tip }.row(started, ended)
     }
 }

@@ -3,32 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use millstream_runtime::checkpoint::{CHECKPOINT_POINTS, RECOVERY_POINTS};
 use millstream_tests::random::Random;
 
 use crate::services::SERVICES;
 use crate::trips::Workload;
 use crate::world::Weather;
-
-/// Where a process can be made to die, in the order of a checkpoint, and at a start.
-pub(crate) const POINTS: [&str; 17] = [
-    "freeze",
-    "part.before",
-    "part.after",
-    "prepare.before",
-    "prepare.after",
-    "manifest.before",
-    "claim.before",
-    "claim.after",
-    "commit.before",
-    "commit.sent",
-    "commit.after",
-    "committed.before",
-    "committed.after",
-    "garbage.before",
-    "garbage.after",
-    "recovery.before",
-    "recovery.after",
-];
 
 /// What becomes of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,7 +92,8 @@ fn weather(random: &mut Random, bad: u64, service: &'static str) -> Weather {
 
 fn life(random: &mut Random, shared: bool) -> Life {
     let long = |random: &mut Random| 40 << random.below(7);
-    let point = |random: &mut Random| *random.pick(&POINTS);
+    let points = [CHECKPOINT_POINTS.as_slice(), RECOVERY_POINTS.as_slice()].concat();
+    let point = |random: &mut Random| *random.pick(&points);
     let fate = match random.below(10) {
         0..5 => Fate::Point(point(random), 1 + random.below(4), 6_000),
         5..8 if shared => Fate::Pauses(point(random), 1 + random.below(3), long(random), random.below(6000)),

@@ -1,9 +1,9 @@
 //! Random trips and the records of both streams: what a simulation reads.
 
-use chrono::DateTime;
 use millstream_core::EventTime;
 use millstream_local::memory::Memory;
 use millstream_tests::random::Random;
+use millstream_tests::trip::{money, stamp};
 
 /// The first instant of all trips, in seconds since the epoch: 2024-05-20.
 const FIRST: i64 = 1_716_163_200;
@@ -88,16 +88,8 @@ pub(crate) struct Workload {
     pub(crate) bounded: bool,
 }
 
-pub(crate) fn stamp(seconds: i64, format: &str) -> String {
-    DateTime::from_timestamp(seconds, 0).unwrap_or_default().format(format).to_string()
-}
-
 fn written(seconds: i64) -> String {
     stamp(seconds, "%Y-%m-%d %H:%M:%S")
-}
-
-pub(crate) fn money(cents: u64) -> String {
-    format!("{}.{:02}", cents / 100, cents % 100)
 }
 
 fn fate(random: &mut Random, flaws: &[Flaw]) -> Fate {

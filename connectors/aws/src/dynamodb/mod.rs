@@ -24,10 +24,11 @@ use async_trait::async_trait;
 use millstream_core::clock::{self, Clock};
 use millstream_core::connector::{Connector, ConnectorKind, Role, SourceOptions};
 use millstream_core::resource::{Obstacle, Presence, Resource, Use};
-use millstream_core::sink::{Commitment, Sink, SinkOptions, WriteMode, unsupported};
+use millstream_core::sink::{Commitment, Sink, SinkOptions, WriteMode};
 use millstream_core::source::SplitSource;
 use millstream_core::table::{TECHNICAL, TableSchema, TableStore};
 use millstream_core::{Error, Result};
+use millstream_files::refused_options::{self, Known, Problem};
 use tokio::sync::OnceCell;
 
 use config::DynamoDbConfig;
@@ -76,14 +77,9 @@ impl Connector for DynamoDb {
     fn problems(&self) -> Vec<String> {
         self.config.problems()
     }
-    fn sink_problem(&self, options: &SinkOptions) -> Option<(&'static str, String)> {
-        let given = [
-            ("path", options.path.is_some()),
-            ("subject", options.subject.is_some()),
-            ("message", options.message.is_some()),
-        ];
-        if let Some((option, _)) = given.into_iter().find(|(_, given)| *given) {
-            return Some((option, unsupported("dynamodb", option).message().to_owned()));
+    fn sink_problem(&self, options: &SinkOptions) -> Option<Problem> {
+        if let Some(problem) = refused_options::unknown("dynamodb", options, &[Known::Overwrite]) {
+            return Some(problem);
         }
         if options.mode == WriteMode::Append {
             let message = "`dynamodb` keeps one item per key: say `mode: overwrite`, of rows that have a key";
@@ -117,9 +113,7 @@ impl Connector for DynamoDb {
         Ok(Box::new(DynamoDbSource::open(self.remote().await?, &self.config, self.clock.clone()).await?))
     }
     async fn sink(&self, options: &SinkOptions) -> Result<Box<dyn Sink>> {
-        if let Some((_, message)) = self.sink_problem(options) {
-            return Err(Error::config(format!("`{}`: {message}", options.id)));
-        }
+        refused_options::refuse(options, self.sink_problem(options))?;
         let remote = self.remote().await?;
         let written = {
             let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);

@@ -28,11 +28,11 @@ use async_trait::async_trait;
 use millstream_core::Result;
 use millstream_core::clock;
 use millstream_core::connector::{Connector, ConnectorKind, Role, SourceOptions};
-use millstream_core::format::{Compression, RecordFormat};
+use millstream_core::format::RecordFormat;
 use millstream_core::producer::Producer;
-use millstream_core::sink::{Commitment, Sink, SinkOptions, WriteMode, unsupported};
+use millstream_core::sink::{Commitment, Sink, SinkOptions};
 use millstream_core::source::SplitSource;
-use millstream_formats::{EncodeOptions, encoder};
+use millstream_files::refused_options::{self, Problem};
 
 pub use config::{Expired, From, KinesisConfig, KplConfig, OutOfRange, ReadMode};
 
@@ -67,23 +67,15 @@ impl Connector for KinesisConnector {
     fn problems(&self) -> Vec<String> {
         self.config.problems()
     }
-    fn sink_problem(&self, options: &SinkOptions) -> Option<(&'static str, String)> {
-        let given = [
-            ("path", options.path.is_some()),
-            ("compression", options.compression != Compression::None),
-            ("mode", options.mode == WriteMode::Overwrite),
-            ("subject", options.subject.is_some()),
-            ("message", options.message.is_some()),
-        ];
-        if let Some((option, _)) = given.into_iter().find(|(_, given)| *given) {
-            return Some((option, unsupported("kinesis", option).message().to_owned()));
+    fn sink_problem(&self, options: &SinkOptions) -> Option<Problem> {
+        if let Some(problem) = refused_options::unknown("kinesis", options, &[]) {
+            return Some(problem);
         }
         if matches!(options.format, RecordFormat::Csv | RecordFormat::Parquet) {
             return Some(("format", "`kinesis` carries single records of json or raw".to_owned()));
         }
-        let encode = EncodeOptions { decimals_as_strings: options.decimals_as_strings };
-        if let Err(e) = encoder(options.format, &options.schema, &encode) {
-            return Some(("format", e.to_string()));
+        if let Some(problem) = refused_options::of_format(options) {
+            return Some(problem);
         }
         let key = self.config.partition_key.as_ref()?;
         let known = options.schema.index_of(key).is_ok();

@@ -1,4 +1,5 @@
 use millstream_core::format::RecordFormat;
+use millstream_core::sink::WriteMode;
 use serde_json::{Value, json};
 
 use super::*;

@@ -10,10 +10,11 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use millstream_core::Result;
 use millstream_core::connector::{Connector, ConnectorKind, Role};
-use millstream_core::format::{Compression, RecordFormat};
-use millstream_core::sink::{Commitment, Sink, SinkOptions, WriteMode, unsupported};
-use millstream_core::{Error, Result};
+use millstream_core::format::RecordFormat;
+use millstream_core::sink::{Commitment, Sink, SinkOptions};
+use millstream_files::refused_options::{self, Known, Problem};
 
 pub use config::SnsConfig;
 
@@ -45,14 +46,9 @@ impl Connector for Sns {
     fn problems(&self) -> Vec<String> {
         self.config.problems()
     }
-    fn sink_problem(&self, options: &SinkOptions) -> Option<(&'static str, String)> {
-        let given = [
-            ("path", options.path.is_some()),
-            ("compression", options.compression != Compression::None),
-            ("mode", options.mode == WriteMode::Overwrite),
-        ];
-        if let Some((option, _)) = given.into_iter().find(|(_, given)| *given) {
-            return Some((option, unsupported("sns", option).message().to_owned()));
+    fn sink_problem(&self, options: &SinkOptions) -> Option<Problem> {
+        if let Some(problem) = refused_options::unknown("sns", options, &[Known::Subject, Known::Message]) {
+            return Some(problem);
         }
         if options.format != RecordFormat::Json {
             return Some(("format", "a message is one row as JSON, or what `message` makes of it".to_owned()));
@@ -63,9 +59,7 @@ impl Connector for Sns {
         Commitment::Outbox { deduplicates: self.config.is_fifo() }
     }
     async fn sink(&self, options: &SinkOptions) -> Result<Box<dyn Sink>> {
-        if let Some((_, message)) = self.sink_problem(options) {
-            return Err(Error::config(format!("`{}`: {message}", options.id)));
-        }
+        refused_options::refuse(options, self.sink_problem(options))?;
         self.topic.client().await?;
         let sent = {
             let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);

@@ -10,16 +10,14 @@ use millstream_core::{Batch, Result};
 use super::alert::Shape;
 use super::client::Topic;
 use super::config::SnsConfig;
-use crate::post;
+use crate::post::{self, Names};
 
 /// Sends rows to a topic.
 pub(crate) struct SnsSink {
     topic: Topic,
     shape: Shape,
     fifo: bool,
-    /// What names rows that are written without ids begins with, and how many there were.
-    own: String,
-    unnamed: u64,
+    names: Names,
     first: bool,
     /// Messages sent by all instances.
     sent: Arc<AtomicU64>,
@@ -33,8 +31,7 @@ impl SnsSink {
             topic,
             shape: Shape::new(config, options)?,
             fifo: config.is_fifo(),
-            own: format!("{}-{}", options.generation, options.instance),
-            unnamed: 0,
+            names: Names::new(options),
             first: options.instance == 0,
             sent,
         })
@@ -57,9 +54,7 @@ impl SnsSink {
 #[async_trait]
 impl Sink for SnsSink {
     async fn write(&mut self, batch: &Batch) -> Result<Vec<Outcome>> {
-        let ids: Vec<String> =
-            (0..batch.num_rows() as u64).map(|row| format!("{}-w{}", self.own, self.unnamed + row)).collect();
-        self.unnamed += batch.num_rows() as u64;
+        let ids = self.names.next(batch.num_rows());
         self.deliver(&ids, batch).await
     }
 

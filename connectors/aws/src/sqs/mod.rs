@@ -17,10 +17,11 @@ use async_trait::async_trait;
 use millstream_core::clock;
 use millstream_core::connector::{Connector, ConnectorKind, Role, SourceOptions};
 use millstream_core::dead_letter::DeadLetters;
-use millstream_core::format::{Compression, RecordFormat};
-use millstream_core::sink::{Commitment, Sink, SinkOptions, WriteMode, unsupported};
+use millstream_core::format::RecordFormat;
+use millstream_core::sink::{Commitment, Sink, SinkOptions};
 use millstream_core::source::SplitSource;
 use millstream_core::{Error, Result};
+use millstream_files::refused_options::{self, Problem};
 
 pub use config::{Oversize, SqsConfig};
 
@@ -70,16 +71,9 @@ impl Connector for Sqs {
         let (queue, payloads) = (self.queue.clone(), self.payloads.clone());
         Ok(Box::new(SqsSource::new(queue, payloads, self.config.clone(), clock::system())))
     }
-    fn sink_problem(&self, options: &SinkOptions) -> Option<(&'static str, String)> {
-        let given = [
-            ("path", options.path.is_some()),
-            ("compression", options.compression != Compression::None),
-            ("mode", options.mode == WriteMode::Overwrite),
-            ("subject", options.subject.is_some()),
-            ("message", options.message.is_some()),
-        ];
-        if let Some((option, _)) = given.into_iter().find(|(_, given)| *given) {
-            return Some((option, unsupported("sqs", option).message().to_owned()));
+    fn sink_problem(&self, options: &SinkOptions) -> Option<Problem> {
+        if let Some(problem) = refused_options::unknown("sqs", options, &[]) {
+            return Some(problem);
         }
         if !matches!(options.format, RecordFormat::Json | RecordFormat::Raw) {
             return Some(("format", "a message is one row: `format` is `json` or `raw`".to_owned()));
@@ -90,9 +84,7 @@ impl Connector for Sqs {
         Commitment::Outbox { deduplicates: self.config.is_fifo() }
     }
     async fn sink(&self, options: &SinkOptions) -> Result<Box<dyn Sink>> {
-        if let Some((_, message)) = self.sink_problem(options) {
-            return Err(Error::config(format!("`{}`: {message}", options.id)));
-        }
+        refused_options::refuse(options, self.sink_problem(options))?;
         // Finds out now whether the queue is there and credentials are.
         self.queue.open().await?;
         let sent = {

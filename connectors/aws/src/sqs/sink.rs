@@ -15,7 +15,7 @@ use super::client::Queue;
 use super::config::SqsConfig;
 use super::outgoing::{self, LIMIT, Shape};
 use super::payload::Payloads;
-use crate::post::{self, Entry, Outgoing, Post, may_pass, set};
+use crate::post::{self, Entry, Names, Outgoing, Post, may_pass, set};
 
 /// Sends rows to a queue.
 pub(crate) struct SqsSink {
@@ -23,9 +23,7 @@ pub(crate) struct SqsSink {
     payloads: Payloads,
     shape: Shape,
     fifo: bool,
-    /// What names rows that are written without ids begins with, and how many there were.
-    own: String,
-    unnamed: u64,
+    names: Names,
     /// What the objects of large bodies begin with.
     folder: String,
     first: bool,
@@ -46,8 +44,7 @@ impl SqsSink {
             payloads,
             shape: Shape::new(config, options)?,
             fifo: config.is_fifo(),
-            own: format!("{}-{}", options.generation, options.instance),
-            unnamed: 0,
+            names: Names::new(options),
             folder: format!("{}/{}", options.pipeline, options.id),
             first: options.instance == 0,
             sent,
@@ -115,9 +112,7 @@ impl Post for Queue {
 #[async_trait]
 impl Sink for SqsSink {
     async fn write(&mut self, batch: &Batch) -> Result<Vec<Outcome>> {
-        let ids: Vec<String> =
-            (0..batch.num_rows() as u64).map(|row| format!("{}-w{}", self.own, self.unnamed + row)).collect();
-        self.unnamed += batch.num_rows() as u64;
+        let ids = self.names.next(batch.num_rows());
         self.deliver(&ids, batch).await
     }
 

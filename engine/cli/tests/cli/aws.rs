@@ -3,7 +3,7 @@
 use millstream_services as services;
 use serde_json::Value;
 
-use crate::{Ran, Shell};
+use crate::{Ran, Shell, shell};
 
 const TRIPS: &str = r#"
 version: 1
@@ -52,7 +52,7 @@ struct Aws {
 
 impl Aws {
     fn new() -> Self {
-        let shell = Shell::new();
+        let shell = shell();
         let table = services::name("cli");
         let rows = (0..200).map(|i| format!("t{i},{},{}.50,\n", i % 3, i));
         shell.write("trips.csv", &format!("trip_id,zone,fare,status\n{}", rows.collect::<String>()));
@@ -111,7 +111,7 @@ fn a_policy_allows_what_is_done_and_nothing_else() {
 
 #[test]
 fn a_laptop_needs_nothing() {
-    let shell = Shell::new();
+    let shell = shell();
     shell.starter("orders", &[]);
     shell.run(&["resources", "orders.yaml"]).ends(0).says(&["needs no service"]);
     shell.run(&["check", "orders.yaml", "--online"]).ends(0).says(&["orders is fine"]);

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::{Ran, Shell};
+use crate::{Ran, shell};
 
 #[test]
 fn a_graph_can_be_drawn() {
-    let shell = Shell::new();
+    let shell = shell();
     shell.starter("orders", &[]);
     let mermaid = shell.run(&["explain", "orders.yaml", "--format", "mermaid"]).ends(0);
     assert!(mermaid.out.starts_with("flowchart LR\n") && mermaid.out.contains("rides_in -->|rejected| refused"));
@@ -22,7 +22,7 @@ fn a_graph_can_be_drawn() {
 
 #[test]
 fn colours_are_only_where_they_are_wanted() {
-    let shell = Shell::new();
+    let shell = shell();
     shell.starter("orders", &[]);
     let colored = Ran::of(shell.command(&["--color", "always", "check", "orders.yaml"]).output().unwrap());
     assert!(colored.out.contains("\u{1b}["));
@@ -32,7 +32,7 @@ fn colours_are_only_where_they_are_wanted() {
 
 #[test]
 fn every_connector_has_a_page() {
-    let shell = Shell::new();
+    let shell = shell();
     let all = shell.run(&["list", "--json"]).ends(0).json();
     for connector in all["connectors"].as_array().unwrap() {
         let name = connector["name"].as_str().unwrap();
@@ -47,7 +47,7 @@ fn every_connector_has_a_page() {
 #[test]
 fn the_schema_of_editors_is_current_and_fits_every_pipeline() {
     let pipelines = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines");
-    let printed = Shell::new().run(&["schema"]).ends(0).out;
+    let printed = shell().run(&["schema"]).ends(0).out;
     let committed = std::fs::read_to_string(pipelines.join("pipeline.schema.json")).unwrap();
     assert!(printed == committed, "run `millstream schema > pipelines/pipeline.schema.json`");
     let schema: Value = serde_json::from_str(&printed).unwrap();

@@ -1,10 +1,10 @@
 //! What is told of mistakes, and with which exit code.
 
-use crate::Shell;
+use crate::shell;
 
 #[test]
 fn what_a_newcomer_gets_wrong_is_told_with_the_place_and_the_fix() {
-    let shell = Shell::new();
+    let shell = shell();
     shell.run(&["check", "nowhere.yaml"]).ends(3).says(&["there is no file `nowhere.yaml`", "millstream new"]);
     shell.starter("orders", &[]);
     shell.run(&["run", "order.yaml"]).ends(3).says(&["did you mean `orders.yaml`?"]);
@@ -33,7 +33,7 @@ fn what_a_newcomer_gets_wrong_is_told_with_the_place_and_the_fix() {
 
 #[test]
 fn findings_are_a_document_with_json() {
-    let shell = Shell::new();
+    let shell = shell();
     shell.starter("orders", &[("seed: 7", "sed: 7")]);
     let document = shell.run(&["check", "orders.yaml", "--json"]).ends(2).json();
     let finding = &document["findings"][0];
@@ -47,7 +47,7 @@ fn findings_are_a_document_with_json() {
 
 #[test]
 fn a_missing_input_is_the_environment() {
-    let shell = Shell::new();
+    let shell = shell();
     shell.starter("orders", &[]);
     let ran = shell.run(&["run", "orders.yaml", "--profile", "files"]).ends(3).says(&["rides_in", "rides/*.csv"]);
     assert!(ran.err.contains("error: "), "{}", ran.err);
@@ -64,7 +64,7 @@ fn a_missing_input_is_the_environment() {
 
 #[test]
 fn a_failing_test_shows_what_came_instead() {
-    let shell = Shell::new();
+    let shell = shell();
     shell.starter("orders", &[("rides: 2, fares: \"20.00\"", "rides: 3, fares: \"20.0\"")]);
     shell.run(&["test", "orders.yaml"]).ends(2).says(&[
         "FAILED",
@@ -84,7 +84,7 @@ fn a_failing_test_shows_what_came_instead() {
 
 #[test]
 fn sql_of_a_query_has_carets() {
-    let shell = Shell::new();
+    let shell = shell();
     shell.starter("orders", &[("trips: 10000", "trips: 100")]);
     shell.run(&["run", "orders.yaml"]).ends(0);
     shell.run(&["query", "orders.yaml", "SELECT dya FROM day_files"]).ends(2).says(&["<query>:1:8", "^^^", "`day`"]);
@@ -95,7 +95,7 @@ fn sql_of_a_query_has_carets() {
 
 #[test]
 fn what_cannot_be_produced_is_said() {
-    let shell = Shell::new();
+    let shell = shell();
     shell.starter("orders", &[]);
     shell.write("more.jsonl", "{}\n");
     let produce = |source: &str| shell.run(&["produce", "orders.yaml", source, "--from", "more.jsonl"]);

@@ -1,6 +1,6 @@
 //! Rows of a table that are too large, on a laptop as in production.
 
-use crate::Shell;
+use crate::{Shell, shell};
 
 const NOTES: &str = r#"
 version: 1
@@ -21,7 +21,7 @@ sinks:
 "#;
 
 fn run(oversize: &str) -> (Shell, String) {
-    let shell = Shell::new();
+    let shell = shell();
     let large = "x".repeat(500 * 1024);
     shell.write(
         "notes.jsonl",
@@ -56,7 +56,7 @@ fn or_it_is_cut_and_that_is_told() {
 
 #[test]
 fn only_texts_outside_the_key_can_be_cut() {
-    let shell = Shell::new();
+    let shell = shell();
     shell.write("notes.jsonl", "");
     for (column, says) in [("id", "is a key"), ("texts", "did you mean `text`?")] {
         shell.write("notes.yaml", &NOTES.replace("OVERSIZE", &format!(", oversize: {{ truncate: [{column}] }}")));

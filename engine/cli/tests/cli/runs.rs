@@ -4,11 +4,11 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::Shell;
+use crate::shell;
 
 #[test]
 fn a_new_pipeline_passes_check_test_and_run() {
-    let shell = Shell::new();
+    let shell = shell();
     shell.run(&["new", "orders"]).ends(0).says(&[
         "wrote orders.yaml",
         "millstream check orders.yaml",
@@ -28,7 +28,7 @@ fn a_new_pipeline_passes_check_test_and_run() {
 
 #[test]
 fn a_run_as_json_accounts_for_every_row() {
-    let shell = Shell::new();
+    let shell = shell();
     shell.starter("orders", &[("trips: 10000", "trips: 500")]);
     let document = shell.run(&["run", "orders.yaml", "--workers", "1", "--json"]).ends(0).json();
     assert_eq!(document["pipeline"], "orders");
@@ -44,7 +44,7 @@ fn a_run_as_json_accounts_for_every_row() {
 fn any_number_of_workers_writes_the_same_bytes() {
     let mut files = Vec::new();
     for workers in ["1", "3"] {
-        let shell = Shell::new();
+        let shell = shell();
         shell.starter("orders", &[("trips: 10000", "trips: 3000")]);
         shell.run(&["run", "orders.yaml", "--workers", workers]).ends(0);
         let mut found: Vec<(String, Vec<u8>)> = Vec::new();
@@ -63,7 +63,7 @@ fn any_number_of_workers_writes_the_same_bytes() {
 
 #[test]
 fn csv_records_of_a_test_go_through_the_csv_decoder() {
-    let shell = Shell::new();
+    let shell = shell();
     shell.starter(
         "orders",
         &[("fare_amount: \"-1\" }", "fare_amount: \"-1\" }\n      - rides_in: 'd,2024-05-25 13:00:00,nonsense,'")],
@@ -75,7 +75,7 @@ fn csv_records_of_a_test_go_through_the_csv_decoder() {
 
 #[test]
 fn a_preview_writes_nothing() {
-    let shell = Shell::new();
+    let shell = shell();
     shell.starter("orders", &[]);
     let ran = shell.run(&["preview", "orders.yaml", "valid_rides", "--rows", "3", "--format", "json"]).ends(0);
     assert_eq!(ran.out.lines().count(), 3, "{}", ran.out);
@@ -89,7 +89,7 @@ fn a_preview_writes_nothing() {
 
 #[test]
 fn a_bench_writes_its_figures() {
-    let shell = Shell::new();
+    let shell = shell();
     shell.starter("orders", &[("trips: 10000", "trips: 1000")]);
     let args = ["bench", "orders.yaml", "--workers", "1", "--repeat", "2", "--json", "bench.json"];
     shell.run(&args).ends(0).says(&["records/s and core", "peak memory", "p99"]);
@@ -140,7 +140,7 @@ tests:
 
 #[test]
 fn an_endless_input_ends_when_it_is_idle() {
-    let shell = Shell::new();
+    let shell = shell();
     shell.write("stock.yaml", TABLE);
     let moves = [
         "{\"item\":\"a\",\"room\":\"hall\",\"at\":\"2024-01-01T10:00:00Z\"}",
@@ -165,7 +165,7 @@ fn an_endless_input_ends_when_it_is_idle() {
 #[test]
 fn the_first_interrupt_stops_in_order() {
     use std::io::{BufRead as _, BufReader};
-    let shell = Shell::new();
+    let shell = shell();
     // 100 rides a second for ever.
     shell.starter("orders", &[("trips: 10000, days: 3, seed: 7", "rate: 100/s, seed: 7")]);
     let mut child = shell

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use crate::Shell;
+use crate::{Shell, shell};
 
 /// A starter of few rows, run to its end.
 fn ran() -> Shell {
-    let shell = Shell::new();
+    let shell = shell();
     shell.starter("orders", &[("trips: 10000", "trips: 500")]);
     shell.run(&["run", "orders.yaml"]).ends(0).says(&["orders done in"]);
     shell
@@ -41,7 +41,7 @@ fn a_finished_run_says_so_and_does_nothing_and_a_fresh_one_runs_anew() {
 
 #[test]
 fn checkpoints_are_listed_with_age_size_and_positions() {
-    let shell = Shell::new();
+    let shell = shell();
     shell.starter("orders", &[("trips: 10000", "trips: 500")]);
     shell.run(&["checkpoints", "orders.yaml"]).ends(0).says(&["no checkpoints in"]);
     shell.run(&["run", "orders.yaml", "--state", "kept"]).ends(0);
@@ -82,7 +82,7 @@ fn a_damaged_checkpoint_is_refused_with_the_choices_there_are() {
 
 #[test]
 fn a_part_that_is_cut_off_is_refused_and_an_earlier_checkpoint_can_be_gone_on_from() {
-    let shell = Shell::new();
+    let shell = shell();
     shell.starter("orders", &[("trips: 10000", "trips: 500")]);
     let mut crashed = shell.command(&["run", "orders.yaml", "--workers", "1"]);
     crashed.env("MILLSTREAM_CRASH_AT", "garbage.after:1");

@@ -27,7 +27,7 @@ pub use fit::{Fate, Fit, fit};
 pub(crate) use fit::{digest_name, place_layout, sink_layout, stage_name};
 pub(crate) use mail::{Finalised, Mail, Report};
 pub(crate) use opening::{Opened, open};
-pub use options::{Begin, Checkpoints, CrashPoints};
+pub use options::{Begin, CHECKPOINT_POINTS, Checkpoints, CrashPoints, RECOVERY_POINTS};
 pub use recovery::Recovered;
 pub(crate) use recovery::{Found, Restored, deal_places, find};
 pub(crate) use upload::upload;

@@ -45,7 +45,28 @@ pub enum Begin {
     Reset,
 }
 
-/// Named places around every durable step, where a process can be made to die: for tests.
+/// Where a process can be made to die while it takes a checkpoint, in their order.
+pub const CHECKPOINT_POINTS: [&str; 15] = [
+    "freeze",
+    "part.before",
+    "part.after",
+    "prepare.before",
+    "prepare.after",
+    "manifest.before",
+    "claim.before",
+    "claim.after",
+    "commit.before",
+    "commit.sent",
+    "commit.after",
+    "committed.before",
+    "committed.after",
+    "garbage.before",
+    "garbage.after",
+];
+/// The same while it goes on from one.
+pub const RECOVERY_POINTS: [&str; 2] = ["recovery.before", "recovery.after"];
+
+/// Named places around every durable step ([`CHECKPOINT_POINTS`], [`RECOVERY_POINTS`]), where a process can be made to die: for tests.
 pub trait CrashPoints: Send + Sync + fmt::Debug {
     /// Whether the process dies here. An implementation may also end the process itself.
     fn dies_at(&self, point: &str) -> bool;
