@@ -19,10 +19,10 @@ tests/services/serve.sh install "$MILLSTREAM_SERVICES"
 
 say 'tests'
 if cargo nextest --version >/dev/null 2>&1; then
-  cargo nextest run --workspace --exclude millstream-aws-tests --locked --no-fail-fast
+  cargo nextest run --workspace --locked --no-fail-fast
   cargo test --workspace --locked --doc
 else
-  cargo test --workspace --exclude millstream-aws-tests --locked --no-fail-fast
+  cargo test --workspace --locked --no-fail-fast
 fi
 
 say 'deliberate bugs: the simulation finds each'

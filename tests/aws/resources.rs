@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 
 use crate::until;
 
+/// The account of the local servers.
+const ACCOUNT: &str = "000000000000";
+
 /// A Kinesis stream.
 pub(crate) struct Stream {
     pub(crate) name: String,
@@ -185,6 +188,10 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
+    /// The address of one that nobody has made yet.
+    pub(crate) fn named(of: &str) -> Self {
+        Self { url: format!("{}/{ACCOUNT}/{}", services::sqs(), name(of)) }
+    }
     pub(crate) fn new(of: &str) -> Self {
         let made = call(services::sqs(), "AmazonSQS.CreateQueue", &json!({ "QueueName": name(of) }));
         Self { url: made["QueueUrl"].as_str().unwrap().to_owned() }
@@ -221,6 +228,11 @@ pub(crate) struct Topic {
 }
 
 impl Topic {
+    /// The address of one that nobody has made yet.
+    pub(crate) fn named(of: &str) -> Self {
+        let arn = format!("arn:aws:sns:{}:{ACCOUNT}:{}", services::REGION, name(of));
+        Self { arn, queue: Queue::named(of) }
+    }
     pub(crate) fn new(of: &str) -> Self {
         let sns = |fields: &[(&str, &str)]| action(services::sns(), "sns", fields);
         let made = sns(&[("Action", "CreateTopic"), ("Version", "2010-03-31"), ("Name", &name(of))]);

@@ -34,15 +34,27 @@ pub(crate) struct Running {
 
 impl World {
     pub(crate) fn new() -> Self {
-        let environment = services::environment();
         Self {
-            folder: TempDir::new().unwrap(),
             starts: Stream::new("starts", 3),
             ends: Stream::new("ends", 2),
             table: Table::new("trips"),
             bucket: Bucket::new("lake"),
             alerts: Topic::new("alerts"),
             dead_letters: Queue::new("dead"),
+            ..Self::named()
+        }
+    }
+    /// Names of what nobody has made yet.
+    pub(crate) fn named() -> Self {
+        let environment = services::environment();
+        Self {
+            folder: TempDir::new().unwrap(),
+            starts: Stream { name: services::name("starts") },
+            ends: Stream { name: services::name("ends") },
+            table: Table { name: services::name("trips") },
+            bucket: Bucket { name: services::name("lake") },
+            alerts: Topic::named("alerts"),
+            dead_letters: Queue::named("dead"),
             environment,
             set: Vec::new(),
         }

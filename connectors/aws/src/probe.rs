@@ -8,6 +8,24 @@ use millstream_core::resource::Obstacle;
 
 use crate::answer::{Call, is_absent, is_denied};
 
+/// What services that speak of single actions say of a request that they would never carry out: without entries, say.
+pub(crate) const MALFORMED: &[&str] = &[
+    "AWS.SimpleQueueService.EmptyBatchRequest",
+    "EmptyBatchRequest",
+    "EmptyBatchRequestException",
+    "InvalidParameter",
+    "InvalidParameterCombination",
+    "InvalidParameterException",
+    "InvalidParameterValue",
+    "InvalidParameterValueException",
+    "MissingParameter",
+    "MissingRequiredParameter",
+    "MissingRequiredParameterException",
+    "ReadCountOutOfRange",
+    "ValidationError",
+    "ValidationException",
+];
+
 /// A call that is made to see whether it is allowed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Probe<'a> {

@@ -1,4 +1,4 @@
-//! What a pipeline does with which connector: each source, table and sink, and the checkpoints.
+//! What a pipeline does with which connector: each source, table and sink, the checkpoints and the metrics.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub(crate) struct Used<'a> {
 
 /// All uses, in the order of the graph; `state` names the pipeline's state.
 pub(crate) fn uses<'a>(
-    loaded: &Loaded,
+    loaded: &'a Loaded,
     graph: &'a Graph,
     state: &'a str,
     registry: &Registry,
@@ -59,10 +59,12 @@ pub(crate) fn uses<'a>(
             NodeKind::Operator(_) | NodeKind::Caller(_) => {}
         }
     }
-    if let Some(store) = &pipeline.checkpoint.store {
-        let connector = Profile::new(pipeline, profile, registry).bind(&store.value).and_then(|b| b.connector);
+    let store = pipeline.checkpoint.store.as_ref().map(|store| (Use::Checkpoints(state), store));
+    let metrics = pipeline.metrics.as_ref().map(|metrics| (Use::Metrics(&pipeline.name.value), &metrics.write));
+    for (of, binding) in store.into_iter().chain(metrics) {
+        let connector = Profile::new(pipeline, profile, registry).bind(&binding.value).and_then(|b| b.connector);
         if let Some(connector) = connector {
-            add(&connector, Use::Checkpoints(state), Some(&store.value));
+            add(&connector, of, Some(&binding.value));
         }
     }
     Ok(all)

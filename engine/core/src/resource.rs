@@ -4,7 +4,7 @@ use crate::connector::SourceOptions;
 use crate::sink::SinkOptions;
 use crate::table::TableSchema;
 
-/// What a pipeline does with a connector; one for each source, sink and table over it, and for its checkpoints.
+/// What a pipeline does with a connector; one for each source, sink and table over it, for its checkpoints and its metrics.
 #[derive(Debug, Clone, Copy)]
 pub enum Use<'a> {
     /// A source reads from it.
@@ -15,6 +15,8 @@ pub enum Use<'a> {
     Table(&'a TableSchema),
     /// The checkpoints of the pipeline of this name are kept in it.
     Checkpoints(&'a str),
+    /// The metrics of the pipeline of this name are kept in it.
+    Metrics(&'a str),
 }
 
 impl Use<'_> {
@@ -25,6 +27,7 @@ impl Use<'_> {
             Self::Sink(options) => format!("sinks.{}", options.id),
             Self::Table(schema) => format!("tables.{}", schema.name),
             Self::Checkpoints(_) => "checkpoint.store".to_owned(),
+            Self::Metrics(_) => "metrics".to_owned(),
         }
     }
 }

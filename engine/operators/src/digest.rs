@@ -184,6 +184,10 @@ impl Operator for Digest {
     fn on_watermark(&mut self, watermark: Watermark, out: &mut Output) -> Result<()> {
         if watermark.is_complete() { self.flush(out) } else { Ok(()) }
     }
+    /// Whoever stops a pipeline should not wait for the next start to be told.
+    fn on_end(&mut self, out: &mut Output) -> Result<()> {
+        self.flush(out)
+    }
     fn layout(&self) -> Option<StateLayout> {
         Some(StateLayout::new("digest").fixed("by", self.by.join(", ")))
     }
@@ -239,6 +243,10 @@ mod tests {
         assert_eq!(out.counts.produced, 2);
         d.on_watermark(Watermark::COMPLETE, &mut out).unwrap();
         assert_eq!(out.batches.len(), 1, "nothing was left");
+        run(&mut d, batch(&[("c", Some(1), 9)]));
+        d.on_end(&mut out).unwrap();
+        assert_eq!(text_of(&out.batches[1].1, "id"), ["c"], "a stop tells what was gathered until then");
+        assert_eq!(d.snapshot(false).unwrap().num_rows(), 0, "and the next start does not tell it again");
     }
 
     #[test]

@@ -3,6 +3,10 @@
 //! Additive increase, multiplicative decrease: while a share of the answers says that the table is throttled, the rate
 //! falls below what it took; then it rises step by step. A key that alone is too hot slows nobody down but itself: its
 //! throttles are a small share, or say so.
+//!
+//! A table may throttle however slowly this pipeline writes: a partition of it is hot, or others use it up. A share of throttles
+//! that a lower rate has not removed is remembered as the table's own; the rate goes back up, and only what is more than
+//! that share lowers it again.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -19,6 +23,16 @@ const DECREASE: f64 = 0.8;
 const INCREASE: f64 = 0.03;
 /// The least rate, in writes a second.
 const LEAST: f64 = 2.0;
+/// What must be left of a share of throttles at the lower rate for it not to have come of the rate.
+const STUBBORN: f64 = 0.7;
+/// How quickly a remembered share falls to what is seen, per window.
+const FORGET: f64 = 0.1;
+/// Answers without which a window goes on: fewer say little about a share.
+const ANSWERS: u32 = 20;
+/// The longest window.
+const LONGEST: Duration = Duration::from_secs(3);
+/// How many standard deviations above the remembered share are chance.
+const CHANCE: f64 = 3.0;
 
 /// What an answer said about the rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,11 +45,26 @@ pub(crate) enum Answer {
     Hot,
 }
 
+/// A rate that was lowered.
+#[derive(Debug, Clone, Copy)]
+struct Lowered {
+    /// What it was.
+    from: Option<f64>,
+    /// The share of throttles that lowered it.
+    share: f64,
+    /// Answers to writes from before are over.
+    settled: bool,
+}
+
 #[derive(Debug)]
 struct State {
     /// Writes a second; unlimited until the table throttles.
     rate: Option<f64>,
     step: f64,
+    /// Until it is known whether that helped.
+    lowered: Option<Lowered>,
+    /// The share of throttles that no lower rate removes.
+    own: f64,
     /// When the next write may go.
     next: Instant,
     /// Of the current window.
@@ -55,7 +84,8 @@ pub(crate) struct Limiter {
 impl Limiter {
     pub(crate) fn new(most: Option<f64>) -> Self {
         let now = Instant::now();
-        let state = State { rate: most, step: 0.0, next: now, began: now, taken: 0, throttled: 0 };
+        let (next, began) = (now, now);
+        let state = State { rate: most, step: 0.0, lowered: None, own: 0.0, next, began, taken: 0, throttled: 0 };
         Self { most, state: Mutex::new(state) }
     }
 
@@ -81,7 +111,8 @@ impl Limiter {
         }
         let now = Instant::now();
         let passed = now.saturating_duration_since(state.began);
-        if passed >= WINDOW {
+        let answers = state.taken + state.throttled;
+        if passed >= WINDOW && (answers >= ANSWERS || passed >= LONGEST) {
             state.judge(passed.as_secs_f64(), self.most);
             state.began = now;
             (state.taken, state.throttled) = (0, 0);
@@ -97,21 +128,40 @@ impl Limiter {
 
 impl State {
     fn judge(&mut self, seconds: f64, most: Option<f64>) {
-        let took = f64::from(self.taken) / seconds;
-        let share = f64::from(self.throttled) / f64::from((self.taken + self.throttled).max(1));
-        if self.throttled > 0 && share >= SHARE {
-            let rate = (took * DECREASE).max(LEAST);
-            let before = self.rate.unwrap_or(f64::INFINITY);
-            if self.rate.is_none() {
-                tracing::info!(writes_per_second = rate.round(), "a DynamoDB table throttles: writes slow down");
+        let answers = f64::from((self.taken + self.throttled).max(1));
+        let (took, share) = (f64::from(self.taken) / seconds, f64::from(self.throttled) / answers);
+        match &mut self.lowered {
+            Some(lowered) if !lowered.settled => {
+                lowered.settled = true;
+                return;
             }
-            self.rate = Some(rate.min(before));
-            self.step = (took * INCREASE).max(1.0);
+            Some(lowered) if share >= SHARE && share >= lowered.share * STUBBORN => {
+                (self.own, self.rate) = (share, lowered.from);
+                self.lowered = None;
+                return;
+            }
+            _ => self.lowered = None,
+        }
+        if share < self.own {
+            self.own += (share - self.own) * FORGET;
+        }
+        let chance = CHANCE * (self.own * (1.0 - self.own) / answers).sqrt();
+        if self.throttled > 0 && share - self.own >= SHARE + chance {
+            self.lower(took, share);
         } else if let Some(rate) = self.rate {
             // Only a rate that is made use of says anything about a higher one.
             let rate = if took >= rate * 0.5 { rate + self.step } else { rate };
             self.rate = Some(most.map_or(rate, |most| rate.min(most)));
         }
+    }
+
+    fn lower(&mut self, took: f64, share: f64) {
+        if self.rate.is_none() {
+            tracing::info!(writes_per_second = took.round(), "a DynamoDB table throttles: writes slow down");
+        }
+        self.lowered = Some(Lowered { from: self.rate, share, settled: false });
+        self.rate = Some((took * DECREASE).max(LEAST).min(self.rate.unwrap_or(f64::INFINITY)));
+        self.step = (took * INCREASE).max(1.0);
     }
 }
 
@@ -148,7 +198,7 @@ mod tests {
         let limiter = Limiter::new(None);
         let (taken, throttled) = asked(&limiter, 100.0, 60, None).await;
         assert!(taken > 60 * 75, "most of the capacity is used: {taken}");
-        assert!(throttled < 600, "and little is asked for in vain: {throttled}");
+        assert!(throttled < 800, "and little is asked for in vain: {throttled}");
         let rate = limiter.rate().unwrap();
         assert!((50.0..150.0).contains(&rate), "{rate}");
     }
@@ -172,6 +222,24 @@ mod tests {
             limiter.answered(Answer::Hot);
         }
         assert_eq!(limiter.rate(), None, "the service says that it is a key");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn throttles_that_no_rate_removes_slow_nobody_for_long() {
+        let limiter = Limiter::new(None);
+        let (began, mut random, mut taken) = (Instant::now(), fastrand::Rng::with_seed(3), 0);
+        while began.elapsed() < Duration::from_secs(30) {
+            limiter.admit().await;
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            let throttled = random.f64() < 0.3;
+            taken += u32::from(!throttled);
+            limiter.answered(if throttled { Answer::Throttled } else { Answer::Taken });
+        }
+        // One after the other, 500 a second are asked, of which 350 are taken.
+        assert!(taken > 30 * 250, "{taken}");
+        // What comes on top of them is the rate's doing.
+        asked(&limiter, 100.0, 30, None).await;
+        assert!(limiter.rate().unwrap() < 200.0, "{:?}", limiter.rate());
     }
 
     #[tokio::test(start_paused = true)]

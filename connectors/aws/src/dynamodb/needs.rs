@@ -21,7 +21,7 @@ fn key(of: &Use<'_>) -> Option<Result<Vec<KeyPart>>> {
     match of {
         Use::Table(schema) => Some(keys::of_columns(&schema.columns, &schema.key)),
         Use::Sink(options) => Some(keys::of_columns(&user_columns(&options.schema), &options.key)),
-        Use::Source(_) | Use::Checkpoints(_) => None,
+        Use::Source(_) | Use::Checkpoints(_) | Use::Metrics(_) => None,
     }
 }
 
@@ -36,13 +36,13 @@ pub(super) fn actions(of: &Use<'_>) -> &'static [&'static str] {
         Use::Table(_) => &["dynamodb:DescribeTable", "dynamodb:UpdateItem", "dynamodb:BatchGetItem", "dynamodb:Scan"],
         Use::Sink(_) => &["dynamodb:DescribeTable", "dynamodb:BatchWriteItem"],
         Use::Source(_) => &["dynamodb:DescribeTable", "dynamodb:Scan"],
-        Use::Checkpoints(_) => &[],
+        Use::Checkpoints(_) | Use::Metrics(_) => &[],
     }
 }
 
 /// The table as something a pipeline needs.
 pub(super) fn resource(config: &DynamoDbConfig, of: &Use<'_>) -> Option<Resource> {
-    if matches!(of, Use::Checkpoints(_)) {
+    if actions(of).is_empty() {
         return None;
     }
     let mut properties = Vec::new();

@@ -32,7 +32,7 @@ pub(super) async fn obstacles(remote: &Remote, config: &DynamoDbConfig, of: &Use
     let declared = match of {
         Use::Table(schema) => keys::of_columns(&schema.columns, &schema.key).ok(),
         Use::Sink(options) => keys::of_columns(&user_columns(&options.schema), &options.key).ok(),
-        Use::Source(_) | Use::Checkpoints(_) => None,
+        Use::Source(_) | Use::Checkpoints(_) | Use::Metrics(_) => None,
     };
     if let Some(difference) = declared.and_then(|declared| keys::difference(remote.shown(), &declared, &found)) {
         obstacles.push(Obstacle::fatal(difference));

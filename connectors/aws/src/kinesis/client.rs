@@ -91,7 +91,7 @@ impl Stream {
         self.arn.clone()
     }
 
-    fn call<'a>(&'a self, operation: &'static str) -> Call<'a> {
+    pub(crate) fn call(&self, operation: &'static str) -> Call<'_> {
         Call { service: "kinesis", operation, on: &self.on }
     }
 
@@ -201,6 +201,16 @@ impl Stream {
         let call = self.client().await?.describe_stream_summary();
         let call = call.set_stream_name(self.name()).set_stream_arn(self.arn());
         call.send().await.map_err(|e| self.read_error("DescribeStreamSummary", e))
+    }
+
+    /// The stream's ARN, asked for where the options name the stream.
+    pub(crate) async fn known_arn(&self) -> Result<String> {
+        if let Some(arn) = self.arn() {
+            return Ok(arn);
+        }
+        let summary = self.summary().await?;
+        let arn = summary.stream_description_summary().map(|s| s.stream_arn().to_owned());
+        arn.ok_or_else(|| Error::unavailable(format!("{} has no ARN yet", self.on)))
     }
 
     /// How long records are kept, in milliseconds.

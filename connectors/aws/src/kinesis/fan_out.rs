@@ -183,14 +183,7 @@ impl Stream {
         if name.starts_with("arn:") {
             return Ok(Consumer(name.to_owned()));
         }
-        let arn = match self.arn() {
-            Some(arn) => arn,
-            None => {
-                let summary = self.summary().await?;
-                let arn = summary.stream_description_summary().map(|s| s.stream_arn().to_owned());
-                arn.ok_or_else(|| Error::unavailable(format!("{} has no ARN yet", self.on)))?
-            }
-        };
+        let arn = self.known_arn().await?;
         let client = self.client().await?;
         match client.register_stream_consumer().stream_arn(&arn).consumer_name(name).send().await {
             Ok(_) => {}

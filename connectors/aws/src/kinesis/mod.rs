@@ -12,6 +12,8 @@ mod client;
 mod config;
 mod fan_out;
 mod kpl;
+mod needs;
+mod online;
 mod polling;
 mod position;
 mod producer;
@@ -30,6 +32,7 @@ use millstream_core::clock;
 use millstream_core::connector::{Connector, ConnectorKind, Role, SourceOptions};
 use millstream_core::format::RecordFormat;
 use millstream_core::producer::Producer;
+use millstream_core::resource::{Obstacle, Presence, Resource, Use};
 use millstream_core::sink::{Commitment, Sink, SinkOptions};
 use millstream_core::source::SplitSource;
 use millstream_files::refused_options::{self, Problem};
@@ -93,6 +96,15 @@ impl Connector for KinesisConnector {
     }
     async fn sink(&self, options: &SinkOptions) -> Result<Box<dyn Sink>> {
         Ok(Box::new(KinesisSink::open(self.stream.clone(), self.config.partition_key.clone(), options)?))
+    }
+    async fn online(&self, of: &Use<'_>) -> Vec<Obstacle> {
+        online::obstacles(&self.stream, &self.config, of).await
+    }
+    fn resource(&self, of: &Use<'_>) -> Option<Resource> {
+        needs::resource(&self.config, of)
+    }
+    async fn create(&self, _of: &Use<'_>) -> Result<Presence> {
+        needs::create(&self.stream).await
     }
 }
 

@@ -13,8 +13,10 @@ mod config;
 mod entry;
 mod fence;
 mod file;
+mod needs;
 mod notes;
 mod object;
+mod online;
 mod place;
 mod read_back;
 mod source;
@@ -30,6 +32,7 @@ use millstream_core::checkpoint::CheckpointStore;
 use millstream_core::clock::{self, Clock};
 use millstream_core::connector::{Connector, ConnectorKind, Role, SourceOptions};
 use millstream_core::format::RecordFormat;
+use millstream_core::resource::{Obstacle, Presence, Resource, Use};
 use millstream_core::sink::{Commitment, Sink, SinkOptions, WriteMode};
 use millstream_core::source::SplitSource;
 use millstream_files::refused_options::{self, Problem};
@@ -132,6 +135,15 @@ impl Connector for S3 {
     }
     async fn checkpoints(&self, pipeline: &str) -> Result<Arc<dyn CheckpointStore>> {
         Ok(Arc::new(S3Checkpoints::new(self.bucket.clone(), pipeline)?))
+    }
+    async fn online(&self, of: &Use<'_>) -> Vec<Obstacle> {
+        online::obstacles(&self.bucket, of).await
+    }
+    fn resource(&self, of: &Use<'_>) -> Option<Resource> {
+        needs::resource(&self.config, of)
+    }
+    async fn create(&self, _of: &Use<'_>) -> Result<Presence> {
+        needs::create(&self.bucket).await
     }
 }
 

@@ -34,7 +34,7 @@ impl Topic {
         &self.shown
     }
 
-    fn call(&self, operation: &'static str) -> Call<'_> {
+    pub(crate) fn call(&self, operation: &'static str) -> Call<'_> {
         Call { service: "sns", operation, on: &self.shown }
     }
 

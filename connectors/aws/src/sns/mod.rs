@@ -3,6 +3,7 @@
 mod alert;
 mod client;
 mod config;
+mod needs;
 mod sink;
 
 use std::collections::HashMap;
@@ -13,6 +14,7 @@ use async_trait::async_trait;
 use millstream_core::Result;
 use millstream_core::connector::{Connector, ConnectorKind, Role};
 use millstream_core::format::RecordFormat;
+use millstream_core::resource::{Obstacle, Presence, Resource, Use};
 use millstream_core::sink::{Commitment, Sink, SinkOptions};
 use millstream_files::refused_options::{self, Known, Problem};
 
@@ -66,6 +68,15 @@ impl Connector for Sns {
             sent.entry(options.id.clone()).or_default().clone()
         };
         Ok(Box::new(SnsSink::new(self.topic.clone(), &self.config, options, sent)?))
+    }
+    async fn online(&self, _of: &Use<'_>) -> Vec<Obstacle> {
+        needs::obstacles(&self.topic, &self.config).await
+    }
+    fn resource(&self, of: &Use<'_>) -> Option<Resource> {
+        needs::resource(&self.config, of)
+    }
+    async fn create(&self, _of: &Use<'_>) -> Result<Presence> {
+        needs::create(&self.topic, &self.config).await
     }
 }
 

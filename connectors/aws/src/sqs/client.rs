@@ -3,17 +3,20 @@
 use std::sync::Arc;
 
 use aws_sdk_sqs::Client;
+use aws_sdk_sqs::error::ProvideErrorMetadata;
 use aws_sdk_sqs::types::{
     ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, Message, MessageSystemAttributeName,
-    SendMessageBatchRequestEntry,
+    QueueAttributeName, SendMessageBatchRequestEntry,
 };
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::operation::BuildError;
 use millstream_core::{Error, Result};
 use tokio::sync::OnceCell;
 
 use super::config::SqsConfig;
 use crate::access::Access;
-use crate::answer::Call;
+use crate::answer::{Call, is_absent, is_denied};
 use crate::post::{BATCH, Entry, outcomes};
 
 /// The prefix of IAM actions.
@@ -32,7 +35,9 @@ pub(crate) struct Queue {
     access: Arc<Access>,
     named: String,
     shown: String,
-    client: Arc<OnceCell<(Client, String)>>,
+    client: Arc<OnceCell<Client>>,
+    /// Its URL.
+    found: Arc<OnceCell<String>>,
 }
 
 fn built<T>(built: Result<T, BuildError>) -> Result<T> {
@@ -42,8 +47,8 @@ fn built<T>(built: Result<T, BuildError>) -> Result<T> {
 impl Queue {
     pub(crate) fn new(access: Arc<Access>, config: &SqsConfig) -> Self {
         let named = config.queue_url.trim().to_owned();
-        let shown = format!("queue {}", named.rsplit('/').next().unwrap_or(&named));
-        Self { access, named, shown, client: Arc::default() }
+        let shown = format!("queue {}", config.name());
+        Self { access, named, shown, client: Arc::default(), found: Arc::default() }
     }
 
     /// The queue in messages to people.
@@ -51,24 +56,56 @@ impl Queue {
         &self.shown
     }
 
-    fn call(&self, operation: &'static str) -> Call<'_> {
+    pub(crate) fn call(&self, operation: &'static str) -> Call<'_> {
         Call { service: SERVICE, operation, on: &self.shown }
     }
 
     /// The client and the queue's URL, which is asked for by its name at the first call.
     pub(crate) async fn open(&self) -> Result<(&Client, &str)> {
-        let found = self.client.get_or_try_init(|| async {
-            let client = Client::new(self.access.config().await?);
+        let client = self.sdk().await?;
+        let found = self.found.get_or_try_init(|| async {
             if self.named.contains("://") {
-                return Ok::<_, Error>((client, self.named.clone()));
+                return Ok::<_, Error>(self.named.clone());
             }
             let answer = client.get_queue_url().queue_name(&self.named).send().await;
             let answer = answer.map_err(|e| self.call("GetQueueUrl").error(e))?;
-            let url = answer.queue_url.ok_or_else(|| Error::unavailable(format!("{} has no URL", self.shown)))?;
-            Ok((client, url))
+            answer.queue_url.ok_or_else(|| Error::unavailable(format!("{} has no URL", self.shown)))
         });
-        let (client, url) = found.await?;
-        Ok((client, url))
+        Ok((client, found.await?))
+    }
+
+    /// The client alone.
+    pub(crate) async fn sdk(&self) -> Result<&Client> {
+        let made = async { Ok::<_, Error>(Client::new(self.access.config().await?)) };
+        self.client.get_or_try_init(|| made).await
+    }
+
+    /// Whether it exists, as far as that may be asked.
+    ///
+    /// # Errors
+    /// Credentials, or the service itself.
+    pub(crate) async fn is_there(&self) -> Result<bool> {
+        let client = self.sdk().await?;
+        if self.named.contains("://") {
+            let asked = client.get_queue_attributes().queue_url(&self.named);
+            let asked = asked.attribute_names(QueueAttributeName::QueueArn).send().await;
+            asked.map_or_else(|e| self.doubt("GetQueueAttributes", e), |_| Ok(true))
+        } else {
+            let asked = client.get_queue_url().queue_name(&self.named).send().await;
+            asked.map_or_else(|e| self.doubt("GetQueueUrl", e), |_| Ok(true))
+        }
+    }
+
+    /// What a failed question says of the queue's existence; who may not ask may still be right.
+    fn doubt<E>(&self, operation: &'static str, error: SdkError<E, HttpResponse>) -> Result<bool>
+    where
+        E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+    {
+        match error.code() {
+            Some(code) if is_absent(code) => Ok(false),
+            Some(code) if is_denied(code) => Ok(true),
+            _ => Err(self.call(operation).error(error)),
+        }
     }
 
     /// Sends messages, at most [`BATCH`]: what became of each, in their order. Entries are named by their places.

@@ -62,10 +62,26 @@ pub struct Oversize {
 /// Longest time for which SQS hides a message.
 const LONGEST: Duration = Duration::from_secs(12 * 3600);
 
+impl Oversize {
+    /// What the names of its objects begin with.
+    pub(crate) fn prefix(&self) -> &str {
+        self.prefix.as_deref().unwrap_or("millstream/")
+    }
+}
+
 impl SqsConfig {
     /// Whether the queue keeps the order of groups and knows deduplication ids; SQS says it by the name.
     pub(crate) fn is_fifo(&self) -> bool {
         self.queue_url.ends_with(".fifo")
+    }
+    /// Whether the queue is named by its URL, not by its name alone.
+    pub(crate) fn is_url(&self) -> bool {
+        self.queue_url.contains("://")
+    }
+    /// The queue's name.
+    pub(crate) fn name(&self) -> &str {
+        let named = self.queue_url.trim();
+        named.rsplit('/').next().unwrap_or(named)
     }
     pub(crate) fn visibility(&self) -> Duration {
         self.visibility.map_or(Duration::from_secs(120), |p| p.0)

@@ -4,6 +4,8 @@ mod client;
 mod config;
 mod known;
 mod letters;
+mod needs;
+mod online;
 mod outgoing;
 mod payload;
 mod sink;
@@ -18,6 +20,7 @@ use millstream_core::clock;
 use millstream_core::connector::{Connector, ConnectorKind, Role, SourceOptions};
 use millstream_core::dead_letter::DeadLetters;
 use millstream_core::format::RecordFormat;
+use millstream_core::resource::{Obstacle, Presence, Resource, Use};
 use millstream_core::sink::{Commitment, Sink, SinkOptions};
 use millstream_core::source::SplitSource;
 use millstream_core::{Error, Result};
@@ -100,6 +103,15 @@ impl Connector for Sqs {
         }
         self.queue.open().await?;
         Ok(Box::new(Letters::new(self.queue.clone(), self.payloads.clone())))
+    }
+    async fn online(&self, of: &Use<'_>) -> Vec<Obstacle> {
+        online::obstacles(&self.queue, &self.config, of).await
+    }
+    fn resource(&self, of: &Use<'_>) -> Option<Resource> {
+        needs::resource(&self.config, of)
+    }
+    async fn create(&self, _of: &Use<'_>) -> Result<Presence> {
+        needs::create(&self.queue, &self.config).await
     }
 }
 

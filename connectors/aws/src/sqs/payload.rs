@@ -61,7 +61,7 @@ impl Payloads {
         Self {
             access: Arc::new(Access::new(region, endpoint, config.role_arn.as_deref())),
             bucket: oversize.map(|o| o.bucket.trim().to_owned()),
-            prefix: oversize.and_then(|o| o.prefix.clone()).unwrap_or_else(|| "millstream/".to_owned()),
+            prefix: oversize.map(|o| o.prefix().to_owned()).unwrap_or_default(),
             client: Arc::default(),
         }
     }

@@ -11,6 +11,7 @@
 mod credentials;
 mod dynamodb;
 mod kinesis;
+mod needs;
 mod options;
 mod queues;
 mod s3;
