@@ -119,6 +119,13 @@ fn head(loaded: &Loaded, ended: &Ended) {
     if rows.count > 0 {
         terminal::line(&terminal::dim(&format!("  latency of rows: {}; of ticks: {}", latency(rows), latency(ticks))));
     }
+    for table in ended.snapshot.nodes.iter().filter_map(|n| n.table.as_ref()).filter(|t| t.acknowledged.count > 0) {
+        let (all, store) = (latency(&table.acknowledged), latency(&table.answered));
+        terminal::line(&terminal::dim(&format!(
+            "  {}: read to acknowledged {all}; of that its store {store}",
+            table.id
+        )));
+    }
 }
 
 fn latency(l: &Latency) -> String {

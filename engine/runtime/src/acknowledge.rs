@@ -199,13 +199,14 @@ async fn give(
     split: usize,
     to_host: &UnboundedSender<Acknowledged>,
 ) -> Given {
+    let read_at = to.clock.micros();
     loop {
         let told = tokio::select! {
             biased;
             told = from_host.recv() => told,
             room = to.channel.reserve() => match room {
                 Ok(room) => {
-                    room.send(message);
+                    room.send((read_at, message));
                     let awake = to.activator.activate().is_ok();
                     return if awake { Given::Taken } else { Given::HostIsGone };
                 }

@@ -172,7 +172,7 @@ mod tests {
                     ..node("rides", "source", source)
                 },
                 NodeSnapshot {
-                    table: Some(TableSnapshot { id: "state".into(), counts: table }),
+                    table: Some(TableSnapshot { id: "state".into(), counts: table, ..TableSnapshot::default() }),
                     ..node("merged", "upsert", Counts { input: read - 1, merged: read - 1, ..Counts::default() })
                 },
             ],

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use std::collections::BTreeMap;
 
-use hdrhistogram::Histogram;
 use millstream_core::ledger::Counts;
 use millstream_core::operator::StateSize;
 use millstream_core::source::SplitSource;
@@ -13,6 +12,7 @@ use millstream_core::time::{EventTime, Watermark};
 use millstream_state::checkpoint::NodeCounters;
 
 use crate::graph::{Graph, NodeKind};
+use crate::recorder::Recorder;
 pub use crate::snapshot::{
     CheckpointMetrics, EdgeSnapshot, Latency, NodeSnapshot, PortSnapshot, Snapshot, TableSnapshot,
 };
@@ -28,6 +28,10 @@ pub struct NodeMetrics {
     counts: Mutex<Counts>,
     /// Counts of an upsert's table.
     table: Mutex<Counts>,
+    /// From the reading of a record to the table's acknowledgement of its row.
+    acknowledged: Recorder,
+    /// From giving a row to the table to its answer.
+    answered: Recorder,
     /// Rows given, by port.
     given: Vec<AtomicU64>,
     /// Rows taken, by in-port.
@@ -154,8 +158,8 @@ impl NodeMetrics {
 /// All counters of a run in this process.
 pub struct Metrics {
     nodes: Vec<NodeMetrics>,
-    tick_latency: Mutex<Histogram<u64>>,
-    row_latency: Mutex<Histogram<u64>>,
+    tick_latency: Recorder,
+    row_latency: Recorder,
     in_flight: Vec<AtomicU64>,
     completed_tick: Vec<AtomicU64>,
     checkpoint: Mutex<Checkpointing>,
@@ -172,13 +176,10 @@ struct Checkpointing {
 
 impl Metrics {
     pub(crate) fn new(graph: &Graph, workers: usize) -> Self {
-        // One minute in microseconds, two digits.
-        let histogram =
-            || Mutex::new(Histogram::new_with_max(60_000_000, 2).unwrap_or_else(|_| unreachable_histogram()));
         Self {
             nodes: graph.nodes.iter().map(|n| NodeMetrics::new(n.ports.len(), n.inputs.len(), workers)).collect(),
-            tick_latency: histogram(),
-            row_latency: histogram(),
+            tick_latency: Recorder::default(),
+            row_latency: Recorder::default(),
             in_flight: (0..workers).map(|_| AtomicU64::new(0)).collect(),
             completed_tick: (0..workers).map(|_| AtomicU64::new(0)).collect(),
             checkpoint: Mutex::default(),
@@ -242,10 +243,18 @@ impl Metrics {
         self.nodes.get(node)
     }
     pub(crate) fn tick_took(&self, micros: u64) {
-        lock(&self.tick_latency).saturating_record(micros);
+        self.tick_latency.record(micros, 1);
     }
     pub(crate) fn rows_took(&self, micros: u64, rows: u64) {
-        lock(&self.row_latency).saturating_record_n(micros, rows);
+        self.row_latency.record(micros, rows);
+    }
+    /// A table has acknowledged rows so long after their records were read, and so long after it was given them.
+    pub(crate) fn table_took(&self, node: usize, since_read: u64, since_given: u64, rows: u64) {
+        self.rows_took(since_read, rows);
+        if let Some(m) = self.nodes.get(node) {
+            m.acknowledged.record(since_read, rows);
+            m.answered.record(since_given, rows);
+        }
     }
     pub(crate) fn set_in_flight(&self, worker: usize, bytes: u64) {
         if let Some(b) = self.in_flight.get(worker) {
@@ -287,9 +296,12 @@ impl Metrics {
                     id: node.id.clone(),
                     kind: node.kind.name().to_owned(),
                     counts,
-                    table: table
-                        .zip(node.table_id().map(str::to_owned))
-                        .map(|(counts, id)| TableSnapshot { id, counts }),
+                    table: table.zip(node.table_id().map(str::to_owned)).map(|(counts, id)| TableSnapshot {
+                        id,
+                        counts,
+                        acknowledged: m.acknowledged.latency(),
+                        answered: m.answered.latency(),
+                    }),
                     ports: node
                         .ports
                         .iter()
@@ -339,16 +351,11 @@ impl Metrics {
         let checkpoint = lock(&self.checkpoint);
         Snapshot {
             nodes,
-            tick_latency: Latency::of(&lock(&self.tick_latency)),
-            row_latency: Latency::of(&lock(&self.row_latency)),
+            tick_latency: self.tick_latency.latency(),
+            row_latency: self.row_latency.latency(),
             in_flight_bytes: self.in_flight.iter().map(|b| b.load(Relaxed)).sum(),
             checkpoint: checkpoint.last,
             checkpoint_since: checkpoint.since,
         }
     }
-}
-
-#[expect(clippy::panic, reason = "the arguments of the histogram are constants")]
-fn unreachable_histogram() -> Histogram<u64> {
-    panic!("a histogram of constants cannot be made")
 }

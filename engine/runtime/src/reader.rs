@@ -10,6 +10,7 @@ use tokio::sync::{Semaphore, mpsc};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::acknowledge::{self, Acknowledged, ToReader};
+use crate::clock::Clock;
 use crate::delivery::passing;
 
 /// How many splits of a bounded source one worker reads at a time: enough to hide the disk, few enough to bound
@@ -34,15 +35,17 @@ pub(crate) enum FromReader {
 /// Sends to a source operator and wakes its worker.
 #[derive(Clone)]
 pub(crate) struct ReaderSender {
-    pub(crate) channel: mpsc::Sender<FromReader>,
+    /// With each message, when it was sent, in microseconds of wall clock.
+    pub(crate) channel: mpsc::Sender<(u64, FromReader)>,
     pub(crate) activator: Arc<SyncActivator>,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl ReaderSender {
     /// Waits while the operator has enough: this is how back-pressure reaches the reader. `false` once the
     /// operator is gone.
     async fn send(&self, message: FromReader) -> bool {
-        let sent = self.channel.send(message).await.is_ok();
+        let sent = self.channel.send((self.clock.micros(), message)).await.is_ok();
         sent && self.activator.activate().is_ok()
     }
 }

@@ -50,12 +50,17 @@ pub struct EdgeSnapshot {
 }
 
 /// A table's share of the ledger.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct TableSnapshot {
     /// Its id.
     pub id: String,
     /// `input` are rows made dirty, `out` rows written, `merged` writes that coalesced or were echoes.
     pub counts: Counts,
+    /// From the reading of a record to the acknowledgement of the row it led to; for rows that were written together, of the
+    /// oldest record behind them.
+    pub acknowledged: Latency,
+    /// The part of that from when the store was given the row: the service's, and the way to it.
+    pub answered: Latency,
 }
 
 /// One node's share.

@@ -54,7 +54,7 @@ struct SourceHost {
     capabilities: Vec<Capability<u64>>,
     outlets: Outlets,
     updates: OutputBuilder<u64, CapacityContainerBuilder<Vec<Addressed>>>,
-    from_readers: mpsc::Receiver<FromReader>,
+    from_readers: mpsc::Receiver<(u64, FromReader)>,
     to_readers: ReaderSender,
     permits: Option<Arc<Semaphore>>,
     tasks: Vec<tokio::task::AbortHandle>,
@@ -107,7 +107,7 @@ pub(crate) fn host<'s>(
         outlets,
         updates: OutputBuilder::from(updates),
         from_readers,
-        to_readers: ReaderSender { channel, activator: sync },
+        to_readers: ReaderSender { channel, activator: sync, clock: ctx.shared.options.clock.clone() },
         permits: bounded.then(|| Arc::new(Semaphore::new(OPEN_SPLITS))),
         tasks: Vec::new(),
         tally: ctx.tally(node),
@@ -281,7 +281,7 @@ impl SourceHost {
                 self.activator.activate();
                 return Ok(());
             }
-            let Ok(message) = self.from_readers.try_recv() else { return Ok(()) };
+            let Ok((read_at, message)) = self.from_readers.try_recv() else { return Ok(()) };
             let now = self.ctx.now();
             match message {
                 FromReader::Records { split, records, upto, behind } => {
@@ -309,7 +309,7 @@ impl SourceHost {
                     }
                     for (port, batch) in out.batches {
                         if let Some(capability) = self.capabilities.get(port) {
-                            self.outlets.give(port, batch, now, capability, &mut self.tally, true);
+                            self.outlets.give(port, batch, read_at, capability, &mut self.tally, true);
                         }
                     }
                 }
@@ -400,7 +400,7 @@ impl SourceHost {
         };
         // They live on: the last checkpoint is still to come.
         let mut left: HashMap<usize, Vec<Position>> = HashMap::new();
-        while let Ok(message) = self.from_readers.try_recv() {
+        while let Ok((_, message)) = self.from_readers.try_recv() {
             if let FromReader::Records { split, .. } = &message {
                 left.entry(*split).or_default().extend(acknowledge::positions(&message));
             }

@@ -12,6 +12,7 @@
 //! only after the claim of a checkpoint that holds them: see [`covered`].
 
 mod covered;
+mod writer;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -20,21 +21,19 @@ use millstream_core::batch::Batch;
 use millstream_core::error::{Error, Result};
 use millstream_core::ledger::Counts;
 use millstream_core::operator::{InPort, Operator, OutPort, Output};
-use millstream_core::table::{PutOutcome, TableRows, TableStore};
+use millstream_core::table::{PutOutcome, TableRows};
 use millstream_core::time::Tick;
 use millstream_operators::upsert::{DirtyRows, Upsert};
 use timely::dataflow::Scope;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::{Capability, CapabilityTrait};
 use timely::progress::frontier::MutableAntichain;
-use timely::scheduling::SyncActivator;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::checkpoint::Report;
 use crate::control::Boundary;
 use crate::control_input::ControlInput;
 use crate::dataflow::WorkerContext;
-use crate::delivery::{Answer, put};
 use crate::graph::{Routing, UpsertNode};
 use crate::host::{Batches, Controls, DataInput};
 use crate::outlets::Outlets;
@@ -42,6 +41,7 @@ use crate::stash::{Stash, Stashed};
 use crate::tally::Tally;
 
 use self::covered::Covered;
+use self::writer::{Answers, TableWriter};
 
 /// Rows per call of the store.
 const PUT_ROWS: usize = 8192;
@@ -74,7 +74,7 @@ struct TableHost {
     dirty_since: Option<u64>,
     flight: Option<Flight>,
     to_writer: UnboundedSender<TableRows>,
-    from_writer: UnboundedReceiver<Result<Vec<Answer>>>,
+    from_writer: UnboundedReceiver<Result<Answers>>,
     node: usize,
     failed: usize,
     drops_bad_rows: bool,
@@ -353,7 +353,7 @@ impl TableHost {
     }
 
     /// The store has answered.
-    fn land(&mut self, answers: Vec<Answer>) -> Result<()> {
+    fn land(&mut self, answers: Answers) -> Result<()> {
         let Some(mut flight) = self.flight.take() else {
             return Err(Error::bug("a table answered for rows it was not given"));
         };
@@ -362,7 +362,7 @@ impl TableHost {
         };
         let count = rows.rows.versions.len() as u64;
         let mut counts = Counts::default();
-        let (mut outcomes, attempts): (Vec<_>, Vec<_>) = answers.into_iter().unzip();
+        let (mut outcomes, attempts): (Vec<_>, Vec<_>) = answers.rows.into_iter().unzip();
         rows.attempts = attempts;
         for outcome in &mut outcomes {
             match outcome {
@@ -383,7 +383,7 @@ impl TableHost {
         self.tally.add(out.counts);
         self.tally.add_table(counts);
         let now = self.ctx.now();
-        self.ctx.shared.metrics.rows_took(now.saturating_sub(flight.since), count);
+        self.ctx.shared.metrics.table_took(self.node, now.saturating_sub(flight.since), answers.took, count);
         let last = flight.capabilities.last_key_value().map(|(_, c)| c.clone());
         self.send(out, now, |_| last.as_ref());
         if flight.left > 0 {
@@ -409,28 +409,6 @@ impl TableHost {
             m.set_table_held(self.ctx.index, self.flying() as u64);
             m.set_held(self.ctx.index, self.upsert.held());
             m.set_state(self.ctx.index, self.upsert.state_size());
-        }
-    }
-}
-
-/// Puts rows on tokio, in the order given.
-struct TableWriter {
-    store: std::sync::Arc<dyn TableStore>,
-    delivery: millstream_core::sink::Delivery,
-    clock: std::sync::Arc<dyn crate::clock::Clock>,
-    name: String,
-    from_host: UnboundedReceiver<TableRows>,
-    to_host: UnboundedSender<Result<Vec<Answer>>>,
-    activator: SyncActivator,
-}
-
-impl TableWriter {
-    async fn run(mut self) {
-        while let Some(rows) = self.from_host.recv().await {
-            let outcomes = put(self.store.as_ref(), &rows, &self.delivery, self.clock.as_ref(), &self.name).await;
-            if self.to_host.send(outcomes).is_err() || self.activator.activate().is_err() {
-                return;
-            }
         }
     }
 }

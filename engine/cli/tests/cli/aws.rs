@@ -79,7 +79,18 @@ fn from_nothing_to_a_table_that_can_be_queried() {
     aws.run(&["resources", "trips.yaml", "--create"]).ends(0).says(&["DynamoDB table", "created", "key trip_id (S)"]);
     aws.run(&["resources", "trips.yaml", "--create"]).ends(0).says(&["exists"]);
     aws.run(&["check", "trips.yaml", "--online"]).ends(0).says(&["trips is fine"]);
-    aws.run(&["run", "trips.yaml"]).ends(0).says(&["every row is accounted for", "3 writes to"]);
+    aws.run(&["run", "trips.yaml"]).ends(0).says(&[
+        "every row is accounted for",
+        "3 writes to",
+        "trip_state: read to acknowledged p50",
+        "of that its store p50",
+    ]);
+    let told = aws.run(&["run", "trips.yaml", "--fresh", "--json"]).ends(0).json();
+    let tables: Vec<&Value> = told["nodes"].as_array().unwrap().iter().map(|n| &n["table"]).collect();
+    let table = tables.iter().find(|t| t["id"] == "trip_state").unwrap();
+    let micros = |what: &str, of: &str| table[what][of].as_u64().unwrap();
+    assert_eq!((micros("acknowledged", "count"), micros("answered", "count")), (200, 200));
+    assert!(micros("acknowledged", "p50") >= micros("answered", "p50") && micros("answered", "p50") > 0, "{table}");
 
     let csv = |sql: &str| aws.run(&["query", "trips.yaml", sql, "--format", "csv"]).ends(0).out;
     assert_eq!(csv("SELECT count(*) AS n, sum(fare) AS total FROM trip_state"), "n,total\n200,20000.00\n");
