@@ -111,6 +111,25 @@ pub enum Read {
     Finished,
 }
 
+/// All splits that were read to their end: those known to be `finished`, and the ancestors of these and of the `begun` ones,
+/// since a child begins only when its parents have ended. A checkpoint forgets a split once its children are in it; the
+/// stream may list it for longer.
+pub fn ended<'a, P>(
+    begun: &BTreeSet<SplitId>,
+    finished: &BTreeSet<SplitId>,
+    parents: impl Fn(&SplitId) -> P,
+) -> BTreeSet<SplitId>
+where
+    P: IntoIterator<Item = &'a SplitId>,
+{
+    let mut ended = finished.clone();
+    let mut follow: Vec<SplitId> = begun.iter().chain(finished).cloned().collect();
+    while let Some(id) = follow.pop() {
+        follow.extend(parents(&id).into_iter().filter(|p| ended.insert((*p).clone())).cloned());
+    }
+    ended
+}
+
 /// Lists the splits of a stream and opens them. Asked again on a timer unless [`SplitSource::bounded`].
 #[async_trait]
 pub trait SplitSource: Send + Sync {
@@ -119,7 +138,7 @@ pub trait SplitSource: Send + Sync {
     fn resume(&self, begun: &BTreeSet<SplitId>) {
         let _ = begun;
     }
-    /// All splits not in `finished` (nor an ancestor of a split that was named or begun), in a stable order. A child is
+    /// All splits that have not [`ended`], in a stable order. A child is
     /// returned only after its parents are in `finished`, and all children of a split together. How an input is cut into
     /// splits never depends on the number of workers.
     ///

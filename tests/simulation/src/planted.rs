@@ -21,6 +21,7 @@ pub(crate) enum ServiceBug {
     NewIds,
     TheirsIsOurs,
     ForgetFiles,
+    ChildrenEarly,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +52,11 @@ pub fn bugs() -> Vec<Planted> {
         ("new_ids", "an outbox is sent again under other ids", ServiceBug::NewIds),
         ("theirs_is_ours", "a claim that another process has is taken for one's own", ServiceBug::TheirsIsOurs),
         ("forget_files", "the rows of overwritten files are not taken back", ServiceBug::ForgetFiles),
+        (
+            "children_early",
+            "the children of a split are listed before it is read to its end",
+            ServiceBug::ChildrenEarly,
+        ),
     ];
     #[cfg_attr(not(feature = "planted-bugs"), expect(unused_mut, reason = "the engine's come with the feature"))]
     let mut all: Vec<Planted> = services.into_iter().map(service).collect();

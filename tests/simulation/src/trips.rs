@@ -159,7 +159,7 @@ impl Trip {
 }
 
 impl Workload {
-    /// Draws one. `reshards`: splits may end and go on in children.
+    /// Draws one. Splits of streams that do not end by themselves may end, and go on in children.
     pub(crate) fn draw(random: &mut Random, bounded: bool) -> Self {
         let count = 8 + random.below(33) as usize;
         let days = 1 + random.below(3);
@@ -208,12 +208,52 @@ impl Workload {
     }
 }
 
+/// The splits of a stream as it is cut anew now and then: a split in two, or two into one.
+struct Shards {
+    stream: Stream,
+    all: Vec<SplitOf>,
+    /// Those that take records.
+    open: Vec<usize>,
+}
+
+impl Shards {
+    fn new(stream: Stream, count: u64, ends: bool) -> Self {
+        let mut shards = Self { stream, all: Vec::new(), open: Vec::new() };
+        (0..count).for_each(|_| shards.add(Vec::new(), ends));
+        shards
+    }
+    fn add(&mut self, parents: Vec<String>, ends: bool) {
+        let id = format!("s{}", self.all.len());
+        self.open.push(self.all.len());
+        self.all.push(SplitOf { stream: self.stream, id, parents, records: Vec::new(), ends });
+    }
+    fn end(&mut self, random: &mut Random) -> String {
+        let ended = self.open.swap_remove(random.below(self.open.len() as u64) as usize);
+        self.all[ended].ends = true;
+        self.all[ended].id.clone()
+    }
+    fn reshard(&mut self, random: &mut Random) {
+        let first = self.end(random);
+        if !self.open.is_empty() && random.one_in(2) {
+            let second = self.end(random);
+            self.add(vec![first, second], false);
+        } else {
+            self.add(vec![first.clone()], false);
+            self.add(vec![first], false);
+        }
+    }
+    fn put(&mut self, record: Record, random: &mut Random) {
+        let to = *random.pick(&self.open);
+        self.all[to].records.push(record);
+    }
+}
+
 /// Cuts a stream into splits, each in the order of event time but for some disorder, and for some rows that are late.
 fn spread(random: &mut Random, stream: Stream, records: Vec<Record>, bounded: bool) -> Vec<SplitOf> {
     let tardy = *random.pick(&[0, 12, 6]);
-    let split =
-        |i: usize| SplitOf { stream, id: format!("s{i}"), parents: Vec::new(), records: Vec::new(), ends: bounded };
-    let mut splits: Vec<SplitOf> = (0..1 + random.below(4) as usize).map(split).collect();
+    let mut shards = Shards::new(stream, 1 + random.below(4), bounded);
+    // One in so many records comes behind a reshard.
+    let reshards = if bounded { 0 } else { *random.pick(&[0, 15, 6]) };
     let mut keyed: Vec<(i64, Record)> = records
         .into_iter()
         .map(|r| {
@@ -223,8 +263,10 @@ fn spread(random: &mut Random, stream: Stream, records: Vec<Record>, bounded: bo
         .collect();
     keyed.sort_by_key(|(at, _)| *at);
     for (_, record) in keyed {
-        let to = random.below(splits.len() as u64) as usize;
-        splits[to].records.push(record);
+        if reshards > 0 && random.one_in(reshards) {
+            shards.reshard(random);
+        }
+        shards.put(record, random);
     }
-    splits
+    shards.all
 }

@@ -160,6 +160,17 @@ impl World {
         self.lock().random.below(n)
     }
 
+    /// Whether what a reader holds at a service has expired: it has to begin again where it stands.
+    pub(crate) fn expires(&self, service: &'static str) -> bool {
+        let mut inner = self.lock();
+        let often = inner.weather.get(service).map_or(0, |weather| weather.faults);
+        let expires = often > 0 && inner.random.one_in(often);
+        if expires {
+            *inner.tally.entry(format!("{service}: expired")).or_default() += 1;
+        }
+        expires
+    }
+
     /// A call reaches a service: waits for as long as the service makes it wait, and says what happens to it.
     pub(crate) async fn call(&self, service: &'static str, kinds: &[Fault]) -> Option<Fault> {
         // A process can be paused, or die, right before each call.

@@ -37,7 +37,10 @@ fn two_hundred_seeds_hold() {
     for what in ["restart", "stop", "zombie", "fenced", "crash at any step", "throttled", "partial", "unavailable"] {
         assert!(injected(what) > 0, "no {what}");
     }
-    for what in ["answer lost", "refused", "outage", "slow", "checkpoints: answer lost"] {
+    for what in ["answer lost", "refused", "outage", "slow", "checkpoints: answer lost", "expired"] {
+        assert!(injected(what) > 0, "no {what}");
+    }
+    for what in ["children listed", "children not listed yet"] {
         assert!(injected(what) > 0, "no {what}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millstream_core::source::SplitId;
+use millstream_core::source::{self, SplitId};
 
 /// Hash keys, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,12 +44,8 @@ impl<'a> Lineage<'a> {
     /// `begun` are shards that were ever named or opened, whether they have ended or not.
     pub(crate) fn new(listed: &'a [Shard], begun: &'a BTreeSet<SplitId>, finished: &BTreeSet<SplitId>) -> Self {
         let listed: BTreeMap<_, _> = listed.iter().map(|s| (&s.id, s)).collect();
-        let mut ended = finished.clone();
-        let mut follow: Vec<&SplitId> = begun.iter().collect();
-        while let Some(id) = follow.pop() {
-            let parents = listed.get(id).into_iter().flat_map(|s| &s.parents);
-            follow.extend(parents.filter(|p| ended.insert((*p).clone())));
-        }
+        let parents = |id: &SplitId| listed.get(id).into_iter().flat_map(|s: &&Shard| &s.parents).collect::<Vec<_>>();
+        let ended = source::ended(begun, finished, parents);
         Self { listed, begun, ended }
     }
 
@@ -132,6 +128,8 @@ mod tests {
         let all = resharded();
         assert_eq!(ready(&all, &["c", "d", "b"], &[]), ["b", "c", "d"], "a is forgotten and still listed");
         assert_eq!(ready(&all, &["c", "e"], &[]), ["c", "e"]);
+        assert_eq!(ready(&all, &["b", "c"], &["d"]), ["b", "c"], "nor what is before one that has ended, too");
+        assert_eq!(ready(&all, &[], &["b", "d"]), ["c", "e"]);
     }
 
     #[test]

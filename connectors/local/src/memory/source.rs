@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use millstream_core::format::RecordFormat;
-use millstream_core::source::{Position, RawRecord, RawRecords, Read, Split, SplitId, SplitReader, SplitSource};
+use millstream_core::source::{self, Position, RawRecord, RawRecords, Read, Split, SplitId, SplitReader, SplitSource};
 use millstream_core::{Error, EventTime, Result};
 use tokio::time::timeout;
 
@@ -44,12 +44,7 @@ impl SplitSource for MemorySource {
     async fn discover(&self, finished: &BTreeSet<SplitId>) -> Result<Vec<Split>> {
         let contents = self.memory.lock();
         let mut begun = self.begun();
-        let mut ended = finished.clone();
-        let mut follow: Vec<&SplitId> = begun.iter().collect();
-        while let Some(id) = follow.pop() {
-            let parents = contents.splits.get(id).into_iter().flat_map(|s| &s.parents);
-            follow.extend(parents.filter(|p| ended.insert((*p).clone())));
-        }
+        let ended = source::ended(&begun, finished, |id| contents.splits.get(id).into_iter().flat_map(|s| &s.parents));
         let ready = contents
             .splits
             .iter()

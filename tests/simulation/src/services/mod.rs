@@ -78,7 +78,7 @@ impl Connector for Service {
         self.inner.commitment(options)
     }
     async fn source(&self, options: &SourceOptions) -> Result<Box<dyn SplitSource>> {
-        let inner = self.inner.source(options).await?;
+        let inner = self.inner.source(options).await?.into();
         Ok(Box::new(source::SimulatedSource { inner, service: self.service, world: self.world.clone() }))
     }
     async fn sink(&self, options: &SinkOptions) -> Result<Box<dyn Sink>> {

@@ -1,4 +1,5 @@
-//! A source whose service throttles, is slow, or is away.
+//! A source whose service throttles, is slow, or is away; lists the children of a reshard late; and lets readers expire, which
+//! then begin again behind what they have read.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use crate::planted::ServiceBug;
 use crate::world::{Fault, World};
 
 pub(super) struct SimulatedSource {
-    pub(super) inner: Box<dyn SplitSource>,
+    pub(super) inner: Arc<dyn SplitSource>,
     pub(super) service: &'static str,
     pub(super) world: Arc<World>,
 }
@@ -41,8 +42,22 @@ impl SplitSource for SimulatedSource {
     }
     async fn discover(&self, finished: &BTreeSet<SplitId>) -> Result<Vec<Split>> {
         reach(&self.world, self.service).await?;
-        let found = self.inner.discover(finished).await?;
-        self.world.note(&format!("{} has {} splits", self.service, found.len()));
+        let mut found = self.inner.discover(finished).await?;
+        if self.world.has(ServiceBug::ChildrenEarly) {
+            let parents = found.iter().map(|s| s.id.clone()).chain(finished.iter().cloned()).collect();
+            found.extend(self.inner.discover(&parents).await?);
+            found.sort_by(|a, b| a.id.0.cmp(&b.id.0));
+            found.dedup_by(|a, b| a.id == b.id);
+        }
+        if found.iter().any(|s| !s.parents.is_empty()) {
+            self.world.count("children listed");
+            if self.world.below(4) == 0 {
+                self.world.count("children not listed yet");
+                found.retain(|s| s.parents.is_empty());
+            }
+        }
+        let named: Vec<String> = found.iter().map(named).collect();
+        self.world.note(&format!("{} has {}", self.service, named.join(", ")));
         Ok(found)
     }
     async fn open(&self, split: &Split, after: Option<Position>) -> Result<Box<dyn SplitReader>> {
@@ -53,10 +68,12 @@ impl SplitSource for SimulatedSource {
             Some(Position::Offset(n)) if self.world.has(ServiceBug::ResumeAt) => Some(Position::Offset(n - 1)),
             after => after,
         };
-        let inner = self.inner.open(split, after).await?;
+        let inner = self.inner.open(split, after.clone()).await?;
         Ok(Box::new(SimulatedReader {
             inner,
-            split: split.id.clone(),
+            source: self.inner.clone(),
+            split: split.clone(),
+            upto: after,
             service: self.service,
             world: self.world.clone(),
         }))
@@ -72,9 +89,18 @@ impl SplitSource for SimulatedSource {
     }
 }
 
+/// `s4 of s0+s3`
+fn named(split: &Split) -> String {
+    let parents: Vec<&str> = split.parents.iter().map(|p| p.0.as_str()).collect();
+    if parents.is_empty() { split.id.to_string() } else { format!("{} of {}", split.id, parents.join("+")) }
+}
+
 struct SimulatedReader {
     inner: Box<dyn SplitReader>,
-    split: SplitId,
+    source: Arc<dyn SplitSource>,
+    split: Split,
+    /// What it has read.
+    upto: Option<Position>,
     service: &'static str,
     world: Arc<World>,
 }
@@ -83,7 +109,13 @@ struct SimulatedReader {
 impl SplitReader for SimulatedReader {
     async fn next(&mut self) -> Result<Read> {
         reach(&self.world, self.service).await?;
+        if self.world.expires(self.service) {
+            self.inner = self.source.open(&self.split, self.upto.clone()).await?;
+        }
         let mut read = self.inner.next().await?;
+        if let Read::Records { upto, .. } = &read {
+            self.upto = Some(upto.clone());
+        }
         if let Read::Records { upto: Position::Offset(upto), .. } = &mut read
             && self.world.has(ServiceBug::PositionTooFar)
         {
@@ -95,9 +127,9 @@ impl SplitReader for SimulatedReader {
         match &read {
             Read::Records { records, upto, .. } => {
                 let count = records.records.len();
-                self.world.note(&format!("{} reads {count} of {} up to {upto}", self.service, self.split));
+                self.world.note(&format!("{} reads {count} of {} up to {upto}", self.service, self.split.id));
             }
-            Read::Finished => self.world.note(&format!("{} has read {}", self.service, self.split)),
+            Read::Finished => self.world.note(&format!("{} has read {}", self.service, self.split.id)),
             Read::Idle | Read::Behind(_) => {}
         }
         Ok(read)
