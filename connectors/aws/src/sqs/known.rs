@@ -52,7 +52,7 @@ pub(crate) struct Known {
     room: Arc<Semaphore>,
     clock: Arc<dyn Clock>,
     messages: Mutex<HashMap<Arc<str>, Entered>>,
-    /// The last call brought nothing.
+    /// The last call brought nothing new.
     empty: AtomicBool,
 }
 
@@ -70,11 +70,11 @@ impl Known {
         self.clock.now()
     }
 
-    /// A call for messages brought so many.
-    pub(crate) fn received(&self, messages: usize) {
-        self.empty.store(messages == 0, Ordering::Relaxed);
+    /// A call for messages has ended: whether it says that the queue has nothing that is not known.
+    pub(crate) fn found_nothing_new(&self, nothing: bool) {
+        self.empty.store(nothing, Ordering::Relaxed);
     }
-    /// Whether the queue had nothing the last time it was asked.
+    /// Whether the queue had nothing new the last time it was asked.
     pub(crate) fn is_caught_up(&self) -> bool {
         self.empty.load(Ordering::Relaxed)
     }

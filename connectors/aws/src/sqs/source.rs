@@ -173,7 +173,7 @@ impl Receiver {
         let gone = |_| Error::bug("the room for messages is closed");
         let permits = self.room.acquire_many(BATCH as u32).await.map_err(gone)?;
         let messages = self.queue.receive(wait, self.visibility).await?;
-        self.known.received(messages.len());
+        let full = messages.len() == BATCH;
         let mut fetched = Vec::with_capacity(messages.len());
         let mut new = Vec::with_capacity(messages.len());
         for message in messages {
@@ -185,6 +185,8 @@ impl Receiver {
                 new.push((id, sent, message));
             }
         }
+        // Behind messages that came back there may be others, unless the service had fewer than were asked for.
+        self.known.found_nothing_new(new.is_empty() && !full);
         // Those that are new stay in flight until they are deleted; the others have their place already.
         permits.forget();
         self.room.add_permits(BATCH - new.len().min(BATCH));

@@ -2,6 +2,7 @@
 
 use millstream_core::EventTime;
 use millstream_core::metrics::{Metric, Unit};
+use millstream_services::client::{action, elements};
 use millstream_services::{self as services, Fault, Proxy, Rule};
 use serde_json::json;
 
@@ -23,6 +24,38 @@ async fn at_most_a_thousand_data_a_call() {
     let all: Vec<Metric> = [wide, metric("RecordsIn", None, vec![(17.0, 1)])].into_iter().chain(many).collect();
     store.put(&all).await.unwrap();
     assert_eq!(proxy.requests("PutMetricData"), 2, "at most 1000 data a call");
+}
+
+#[test]
+fn what_was_put_is_there_to_be_read() {
+    let pipeline = services::name("shop");
+    let cloudwatch = connector("cloudwatch", services::cloudwatch(), json!({}));
+    // The service forgets what is old.
+    let at = millstream_core::clock::system().now();
+    let of_lag = metric("EventTimeLag", Some("rides".into()), vec![(2.0, 3)]);
+    let all = [metric("RecordsIn", None, vec![(17.0, 1)]), of_lag].map(|metric| Metric { at, ..metric });
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let mut store = cloudwatch.metrics(&pipeline).await.unwrap();
+        store.put(&all).await.unwrap();
+    });
+    let namespace = format!("Millstream/{pipeline}");
+    let asked = |action_of: &str, more: &[(&str, &str)]| {
+        let fields = [("Action", action_of), ("Version", "2010-08-01"), ("Namespace", &namespace)];
+        action(services::cloudwatch(), "monitoring", &[fields.as_slice(), more].concat())
+    };
+    let listed = asked("ListMetrics", &[]);
+    let mut names = elements(&listed, "MetricName");
+    names.sort();
+    assert_eq!(names, ["EventTimeLag", "RecordsIn"], "{listed}");
+    assert_eq!(elements(&listed, "Value"), ["rides"], "{listed}");
+    let around = [-3_600_000_000, 3_600_000_000].map(|micros| EventTime(at.0 + micros).to_string());
+    let of_day = [("StartTime", around[0].as_str()), ("EndTime", around[1].as_str()), ("Period", "86400")];
+    let sum = asked(
+        "GetMetricStatistics",
+        &[&of_day[..], &[("MetricName", "RecordsIn"), ("Statistics.member.1", "Sum")]].concat(),
+    );
+    let sums: Vec<f64> = elements(&sum, "Sum").iter().map(|text| text.parse().unwrap()).collect();
+    assert_eq!(sums, [17.0], "{sum}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
