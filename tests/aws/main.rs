@@ -14,16 +14,20 @@ mod trips;
 mod world;
 
 use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use millstream_runtime::checkpoint::CHECKPOINT_POINTS;
 use millstream_services::proxy::Kind;
 use millstream_services::{self as services, Fault, Proxy, Rule};
 use serde_json::json;
 use trips::{Trips, object};
 use world::World;
 
+/// The signal of `abort`.
+const ABORTED: i32 = 6;
 /// Longer than anything takes; reached only by what hangs.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -175,6 +179,23 @@ fn a_kill_changes_nothing() {
         let ended = run.ends_before("a part of the trips is there", || world.table.count() >= all * quarter / 4);
         assert!(!ended, "the run ended before it was killed");
         run.kill();
+    }
+    world.run();
+    world.came_to(trips);
+    world.has_archived(trips);
+}
+
+/// A process that dies at a point leaves uploads, notes, claims and letters at the services in every state they can be in.
+#[test]
+fn crashes_at_every_point_of_a_checkpoint_change_nothing() {
+    let (world, trips) = (World::new(), Trips::few());
+    let parts = trips.parts(CHECKPOINT_POINTS.len(), world.folder.path());
+    for (point, (starts, ends)) in CHECKPOINT_POINTS.iter().zip(&parts) {
+        world.produce(starts, ends);
+        let mut command = world.command("run");
+        let output = command.arg("--until-idle").env("MILLSTREAM_CRASH_AT", point).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.signal(), Some(ABORTED), "{point}: {}\n{told}", output.status);
     }
     world.run();
     world.came_to(trips);

@@ -70,20 +70,23 @@ impl Trips {
     pub(crate) fn completed(&self) -> usize {
         self.outcome.table.values().filter(|item| item["status"] == "COMPLETED").count()
     }
-    /// Each file's first and second half.
-    pub(crate) fn halves(&self, folder: &Path) -> [(PathBuf, PathBuf); 2] {
-        let halve = |from: &Path, name: &str| {
+    /// Both files in so many parts, one after the other.
+    pub(crate) fn parts(&self, count: usize, folder: &Path) -> Vec<(PathBuf, PathBuf)> {
+        let cut = |from: &Path, name: &str| -> Vec<PathBuf> {
             let text = fs::read_to_string(from).unwrap();
             let lines: Vec<&str> = text.lines().collect();
-            let (first, second) = lines.split_at(lines.len() / 2);
-            [(first, "1"), (second, "2")].map(|(lines, half)| {
-                let path = folder.join(format!("{name}_{half}.jsonl"));
+            let part = |(i, lines): (usize, &[&str])| {
+                let path = folder.join(format!("{name}_{i}.jsonl"));
                 fs::write(&path, lines.join("\n") + "\n").unwrap();
                 path
-            })
+            };
+            lines.chunks(lines.len().div_ceil(count)).enumerate().map(part).collect()
         };
-        let ([starts, more_starts], [ends, more_ends]) = (halve(&self.starts, "starts"), halve(&self.ends, "ends"));
-        [(starts, ends), (more_starts, more_ends)]
+        cut(&self.starts, "starts").into_iter().zip(cut(&self.ends, "ends")).collect()
+    }
+    /// Both files' first and second halves.
+    pub(crate) fn halves(&self, folder: &Path) -> [(PathBuf, PathBuf); 2] {
+        self.parts(2, folder).try_into().unwrap()
     }
 }
 

@@ -141,7 +141,7 @@ fn described<E: ProvideErrorMetadata + std::error::Error>(error: &E) -> String {
 
 impl Standing {
     /// Takes an event in: its records, or what their absence means.
-    fn take_event(
+    pub(super) fn take_event(
         &mut self,
         reading: &Reading,
         event: SubscribeToShardEvent,

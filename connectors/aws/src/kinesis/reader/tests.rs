@@ -1,5 +1,7 @@
+use std::sync::Mutex;
+
 use aws_sdk_kinesis::primitives::{Blob, DateTime};
-use aws_sdk_kinesis::types::Record;
+use aws_sdk_kinesis::types::{ChildShard, HashKeyRange, Record, SubscribeToShardEvent};
 use millstream_core::clock::ManualClock;
 use millstream_core::source::Position;
 use millstream_core::{ErrorKind, EventTime};
@@ -73,6 +75,34 @@ async fn an_ended_shard_gives_its_last_records_first() {
     standing.ended = true;
     assert_eq!(upto(take(&mut standing, &reading, vec![record("7", NOW)], 0).await), format!("7@{NOW}"));
     assert!(take(&mut standing, &reading, vec![], 0).await.is_none());
+}
+
+#[tokio::test]
+async fn events_move_the_position_and_the_last_one_names_the_children() {
+    let (mut reading, _) = reading(json!({ "stream": "s", "read": "fan_out", "consumer": "c" }));
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let to = told.clone();
+    reading.children = Arc::new(move |shards| to.lock().unwrap().extend(shards.into_iter().map(|s| s.id.0)));
+    let mut standing = standing(&reading, Place::Beginning);
+    let event = |next: &str, records: Vec<Record>| {
+        let event = SubscribeToShardEvent::builder().continuation_sequence_number(next).set_records(Some(records));
+        event.millis_behind_latest(0)
+    };
+    let take = async |standing: &mut Standing, event: SubscribeToShardEvent| {
+        let share = reading.budget.take(1).await.unwrap();
+        standing.take_event(&reading, event, share)
+    };
+    let silent = take(&mut standing, event("7", vec![]).build().unwrap()).await;
+    assert!(upto(silent).starts_with("7@"), "an event without records says where to go on, too");
+    let range = HashKeyRange::builder().starting_hash_key("0").ending_hash_key("9").build().unwrap();
+    let children = ["shardId-1", "shardId-2"].map(|id| {
+        let child = ChildShard::builder().shard_id(id).parent_shards("shardId-000000000000");
+        child.hash_key_range(range.clone()).build().unwrap()
+    });
+    let last = event("", vec![record("8", NOW)]).set_child_shards(Some(children.into())).build().unwrap();
+    assert!(upto(take(&mut standing, last).await).starts_with("8@"), "its records come first");
+    assert!(standing.ended);
+    assert_eq!(*told.lock().unwrap(), ["shardId-1", "shardId-2"]);
 }
 
 #[tokio::test]
