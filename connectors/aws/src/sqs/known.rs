@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::client::{Handle, Queue};
+use super::config::SqsConfig;
 use crate::post::{BATCH, Entry, may_pass};
 
 /// SQS keeps no message longer than this: what was not deleted by then is gone.
@@ -51,14 +52,16 @@ pub(crate) struct Known {
     visibility: Duration,
     room: Arc<Semaphore>,
     clock: Arc<dyn Clock>,
+    fifo: bool,
     messages: Mutex<HashMap<Arc<str>, Entered>>,
     /// The last call brought nothing new.
     empty: AtomicBool,
 }
 
 impl Known {
-    pub(crate) fn new(queue: Queue, visibility: Duration, room: Arc<Semaphore>, clock: Arc<dyn Clock>) -> Self {
-        Self { queue, visibility, room, clock, messages: Mutex::default(), empty: AtomicBool::new(false) }
+    pub(crate) fn new(queue: Queue, config: &SqsConfig, room: Arc<Semaphore>, clock: Arc<dyn Clock>) -> Self {
+        let (visibility, fifo) = (config.visibility(), config.is_fifo());
+        Self { queue, visibility, room, clock, fifo, messages: Mutex::default(), empty: AtomicBool::new(false) }
     }
 
     fn messages(&self) -> MutexGuard<'_, HashMap<Arc<str>, Entered>> {
@@ -74,9 +77,10 @@ impl Known {
     pub(crate) fn found_nothing_new(&self, nothing: bool) {
         self.empty.store(nothing, Ordering::Relaxed);
     }
-    /// Whether the queue had nothing new the last time it was asked.
+    /// Whether the queue had nothing new the last time it was asked. A FIFO queue shows what follows in a group only when what
+    /// was received of it is deleted.
     pub(crate) fn is_caught_up(&self) -> bool {
-        self.empty.load(Ordering::Relaxed)
+        self.empty.load(Ordering::Relaxed) && !(self.fifo && self.messages().values().any(|m| m.in_flight))
     }
 
     /// Takes note of a message that was received.

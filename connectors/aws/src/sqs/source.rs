@@ -121,7 +121,7 @@ impl Reader {
     fn new(source: &SqsSource) -> Self {
         let visibility = source.config.visibility();
         let room = Arc::new(Semaphore::new(source.config.max_in_flight()));
-        let known = Arc::new(Known::new(source.queue.clone(), visibility, room.clone(), source.clock.clone()));
+        let known = Arc::new(Known::new(source.queue.clone(), &source.config, room.clone(), source.clock.clone()));
         let receiver = Receiver {
             queue: source.queue.clone(),
             payloads: source.payloads.clone(),

@@ -210,6 +210,28 @@ async fn no_more_is_received_than_may_be_in_flight() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_group_of_a_fifo_queue_is_read_to_its_end_checkpoint_by_checkpoint() {
+    let queue = Fresh::fifo("groups").await;
+    for (i, body) in bodies(25).iter().enumerate() {
+        let send = queue.client.send_message().queue_url(&queue.url).message_body(body).message_group_id("g");
+        send.message_deduplication_id(i.to_string()).send().await.unwrap();
+    }
+    let mut reader = reader(&connector("sqs", services::sqs(), options(&queue, json!({})))).await;
+    let mut all = Vec::new();
+    while all.len() < 25 {
+        let Read::Records { records, .. } = reader.next().await.unwrap() else { panic!("{} of 25", all.len()) };
+        all.extend((0..records.records.len()).map(|i| String::from_utf8(records.bytes(i).to_vec()).unwrap()));
+        // What follows comes only when these are deleted: until then the queue is not read to its end.
+        let more = tokio::time::timeout(Duration::from_secs(3), reader.next()).await;
+        assert!(more.is_err(), "{} of 25, then {more:?}", all.len());
+        let covered: Vec<Position> = records.records.iter().map(|r| r.position.clone()).collect();
+        assert_eq!(reader.acknowledge(&covered).await.unwrap().len(), covered.len());
+    }
+    assert_eq!(all, bodies(25), "in their order");
+    assert!(matches!(reader.next().await.unwrap(), Read::Idle));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_read_ahead_is_let_go() {
     let queue = Fresh::standard("released").await;
     queue.put(&bodies(40)).await;
