@@ -37,6 +37,7 @@ pub mod metrics;
 mod outbox;
 mod outlets;
 mod reader;
+mod reasons;
 pub mod replay;
 mod routing;
 pub mod run;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
+use millstream_core::batch::Batch;
 use millstream_core::ledger::Counts;
 use millstream_core::operator::StateSize;
 use millstream_core::source::SplitSource;
@@ -13,8 +14,9 @@ use millstream_core::time::{EventTime, Watermark};
 use millstream_state::checkpoint::NodeCounters;
 
 use crate::graph::{Graph, NodeKind};
+use crate::reasons::Reasons;
 pub use crate::snapshot::{
-    CheckpointMetrics, EdgeSnapshot, Latency, NodeSnapshot, PortSnapshot, Snapshot, TableSnapshot,
+    CheckpointMetrics, EdgeSnapshot, Latency, NodeSnapshot, PortSnapshot, ReasonSnapshot, Snapshot, TableSnapshot,
 };
 
 /// Locks, also where a panicking thread left the lock: counters are valid after every single update.
@@ -30,6 +32,8 @@ pub struct NodeMetrics {
     table: Mutex<Counts>,
     /// Rows given, by port.
     given: Vec<AtomicU64>,
+    /// Why rows were refused.
+    reasons: Mutex<Reasons>,
     /// Rows taken, by in-port.
     taken: Vec<AtomicU64>,
     /// Rows the port had given before the edge was there, by in-port.
@@ -88,6 +92,9 @@ impl NodeMetrics {
         if let Some(port) = self.given.get(port) {
             port.fetch_add(rows as u64, Relaxed);
         }
+    }
+    pub(crate) fn refused(&self, port: usize, rows: &Batch) {
+        lock(&self.reasons).add(port, rows);
     }
     pub(crate) fn took(&self, port: usize, rows: usize) {
         if let Some(port) = self.taken.get(port) {
@@ -297,6 +304,7 @@ impl Metrics {
                         .enumerate()
                         .map(|(i, (_, given))| PortSnapshot { name: node.port_name(i), given: given.load(Relaxed) })
                         .collect(),
+                    reasons: lock(&m.reasons).snapshot(node),
                     edges: node
                         .inputs
                         .iter()
