@@ -118,6 +118,13 @@ impl<'a> Builder<'a, '_> {
             Event::UnresolvedAlias(name) => {
                 let path = joined(&self.path);
                 let names = self.anchor_names.iter().map(String::as_str);
+                if name.starts_with('.') {
+                    self.findings
+                        .error(codes::YAML_ALIAS, span, &path, format!("`*{name}` without quotes is an alias of YAML"))
+                        .label("a pattern of ports needs quotes")
+                        .help(format!("write `\"*{name}\"`"));
+                    return Ok(Node { unresolved: true, ..Node::new(Content::Null, span, Style::Plain) });
+                }
                 self.findings
                     .error(codes::YAML_ALIAS, span, &path, format!("no anchor named `&{name}`"))
                     .label("nothing above has this anchor")
