@@ -27,13 +27,15 @@ pub(crate) fn table(snapshot: &Snapshot) -> Option<String> {
 }
 
 fn port(reasons: &[ReasonSnapshot], grid: &mut Grid) {
-    for (i, reason) in reasons.iter().take(SHOWN).enumerate() {
+    // One more takes no more room than to say so.
+    let shown = if reasons.len() == SHOWN + 1 { SHOWN + 1 } else { SHOWN };
+    for (i, reason) in reasons.iter().take(shown).enumerate() {
         let port = if i == 0 { reason.port.clone() } else { String::new() };
         let line = reason.example.lines().next().unwrap_or_default();
         let example = console::truncate_str(line, EXAMPLE, "…").into_owned();
         grid.row(vec![port, terminal::yellow(&number::count(reason.rows)), reason.rule.clone(), example]);
     }
-    let more = reasons.len().saturating_sub(SHOWN);
+    let more = reasons.len().saturating_sub(shown);
     if more > 0 {
         let rest = format!("… and {}", number::of(more as u64, "more rule"));
         grid.row(vec![String::new(), String::new(), terminal::dim(&rest), String::new()]);

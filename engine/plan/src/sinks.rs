@@ -86,9 +86,9 @@ impl<'a> Planner<'a> {
             checkpoint: 1,
         };
         if let Some((option, message)) = connector.sink_problem(&options) {
-            let help = option_help(sink, option, &message);
+            let help = option_help(option, &message);
             self.find(codes::SINK_OPTION, option_span(id, sink, option), &format!("{path}.{option}"), message).help =
-                Some(help);
+                help;
             return None;
         }
         let names: Vec<&str> = inputs.iter().map(|(name, _)| name.as_str()).collect();
@@ -332,18 +332,11 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// What to do about an option that the connector cannot work with.
-fn option_help(sink: &SinkSpec, option: &str, message: &str) -> String {
-    let remove = match option {
-        // The message says which mode it wants.
-        "mode" if sink.mode == WriteMode::Append => "change `mode`".to_owned(),
-        "mode" => "write with `mode: append`".to_owned(),
-        _ => format!("remove `{option}`"),
-    };
-    if !message.contains("does not know") {
-        return remove;
-    }
-    format!("{remove}, or write to a connector that takes it: see the table under `sinks` in docs/language.md")
+/// What to do about an option that the connector does not know; other messages say it themselves.
+fn option_help(option: &str, message: &str) -> Option<String> {
+    let remove = if option == "mode" { "write with `mode: append`".to_owned() } else { format!("remove `{option}`") };
+    let elsewhere = "or write to a connector that takes it: see the table under `sinks` in docs/language.md";
+    message.contains("does not know").then(|| format!("{remove}, {elsewhere}"))
 }
 
 /// Where an option of a sink stands, as far as that is known.

@@ -352,7 +352,7 @@ fn syntax(text: &str, error: &granit_parser::ScanError, open: Option<Span>, find
         ErrorKind::UnclosedFlowCollection { open: '{' }
         | ErrorKind::UnexpectedEofFlowMapping
         | ErrorKind::ExpectedFlowMappingSeparator => {
-            "a map in braces is `{ key: value, key: value }`; a value with `,`, `{`, `}`, `[` or `]` in it needs quotes"
+            "a map in braces is `{ key: value, key: value }`; a value with `,`, `: `, `{`, `}`, `[` or `]` in it needs quotes"
         }
         ErrorKind::UnclosedFlowCollection { .. }
         | ErrorKind::UnexpectedEofFlowSequence
@@ -362,7 +362,7 @@ fn syntax(text: &str, error: &granit_parser::ScanError, open: Option<Span>, find
         ErrorKind::MappingValueNotAllowed | ErrorKind::SimpleKeyExpected | ErrorKind::InvalidSimpleKey => {
             "a value with `: ` in it needs quotes; and keys of one map begin in the same column"
         }
-        ErrorKind::UnexpectedCharacter { .. } => {
+        ErrorKind::UnexpectedCharacter { .. } | ErrorKind::MissingAnchorOrAliasName => {
             "a value that begins with `*`, `&`, `%`, `@` or a backtick needs quotes"
         }
         ErrorKind::UnknownQuotedScalarEscape => {
