@@ -86,9 +86,9 @@ impl<'a> Planner<'a> {
             checkpoint: 1,
         };
         if let Some((option, message)) = connector.sink_problem(&options) {
-            let help = option_help(option, &message);
+            let (message, help) = told(option, &message);
             self.find(codes::SINK_OPTION, option_span(id, sink, option), &format!("{path}.{option}"), message).help =
-                help;
+                Some(help);
             return None;
         }
         let names: Vec<&str> = inputs.iter().map(|(name, _)| name.as_str()).collect();
@@ -332,11 +332,14 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// What to do about an option that the connector does not know; other messages say it themselves.
-fn option_help(option: &str, message: &str) -> Option<String> {
+/// What is wrong with an option, and what to do: many a connector says both.
+fn told(option: &str, message: &str) -> (String, String) {
+    if let Some((wrong, help)) = message.split_once(": ") {
+        return (wrong.to_owned(), help.to_owned());
+    }
     let remove = if option == "mode" { "write with `mode: append`".to_owned() } else { format!("remove `{option}`") };
     let elsewhere = "or write to a connector that takes it: see the table under `sinks` in docs/language.md";
-    message.contains("does not know").then(|| format!("{remove}, {elsewhere}"))
+    (message.to_owned(), format!("{remove}, {elsewhere}"))
 }
 
 /// Where an option of a sink stands, as far as that is known.
