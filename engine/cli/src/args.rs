@@ -75,7 +75,7 @@ pub(crate) enum Command {
     Replay(ReplayArgs),
     /// Lists the checkpoints of a pipeline.
     Checkpoints(CheckpointsArgs),
-    /// Runs a pipeline and measures it: rows a second and core, memory, latency.
+    /// Runs a pipeline and measures it: rows a second and core, memory, latency. It writes for real.
     Bench(BenchArgs),
     /// Functions of your own for SQL, in Rust.
     #[command(subcommand)]
@@ -133,7 +133,8 @@ pub(crate) struct ReadArgs {
     /// The profile that binds names to connectors; the first of the file by default.
     #[arg(long, value_name = "NAME")]
     pub(crate) profile: Option<String>,
-    /// Overrides a value of the file, by its dotted path: `--set checkpoint.every=1m`.
+    /// Overrides a value that stands in the file, by its dotted path: `--set checkpoint.every=1m`, `--set
+    /// sinks.refused.from.0=valid.rejected`. It adds no keys: write those into the file.
     #[arg(long, value_name = "PATH=VALUE", value_parser = assignment)]
     pub(crate) set: Vec<(String, String)>,
 }

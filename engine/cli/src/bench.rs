@@ -6,6 +6,7 @@ use std::time::Duration;
 use millstream_local::checkpoints::default_store;
 use millstream_runtime::RunOptions;
 use millstream_runtime::checkpoint::Checkpoints;
+use millstream_runtime::graph::{Graph, Node, NodeKind};
 use millstream_runtime::metrics::Latency;
 use serde_json::{Value, json};
 
@@ -58,6 +59,9 @@ pub(crate) fn execute(args: &BenchArgs) -> Result<(), Failure> {
         let graph = run::graph(&mut loaded)?;
         name.clone_from(&graph.name);
         profile.clone_from(&loaded.parsed.profile);
+        if runs.is_empty() {
+            warn(&graph, args.repeat);
+        }
         reset_peak();
         let before = cpu();
         let ended = run::play(async {
@@ -92,6 +96,27 @@ pub(crate) fn execute(args: &BenchArgs) -> Result<(), Failure> {
             .map_err(|e| Failure::new(Failure::ENVIRONMENT, format!("`{}` cannot be written: {e}", path.display())))?;
     }
     Ok(())
+}
+
+/// Says where rows really go: writing is part of what is measured.
+fn warn(graph: &Graph, repeat: u32) {
+    let place = |node: &Node| match &node.kind {
+        NodeKind::Sink(sink) => Some((node.id.clone(), sink.connector.kind())),
+        NodeKind::Upsert(upsert) => Some((upsert.table_id.clone(), upsert.connector.kind())),
+        _ => None,
+    };
+    let places = graph.nodes.iter().filter_map(place).filter(|(_, kind)| *kind != "memory");
+    let places: Vec<String> = places.map(|(id, kind)| format!("{id} ({kind})")).collect();
+    if places.is_empty() {
+        return;
+    }
+    let times = if repeat > 1 { format!(", {repeat} times") } else { String::new() };
+    terminal::note(&format!(
+        "{}: a bench writes for real{times}, beside or over what is there: {}. A profile of its own, with folders for \
+         tests or `memory`, keeps results clean\n",
+        terminal::yellow("warning"),
+        places.join(", ")
+    ));
 }
 
 /// Checkpoints as the file says, in a folder of their own.

@@ -33,6 +33,7 @@ mod preview;
 mod produce;
 mod progress;
 mod query;
+mod refused;
 mod registry;
 mod replay;
 mod resources;

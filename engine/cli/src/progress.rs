@@ -83,8 +83,10 @@ impl View {
 }
 
 impl Progress {
-    pub(crate) fn new(bounded: bool, began: Instant, quiet: bool) -> Self {
-        Self { bounded, began, live: terminal::is_live(), quiet, rows: 0, looked: began, logged: began, rate: 0.0 }
+    /// Of a run that begins with these counters: rows of earlier runs are not of its rate.
+    pub(crate) fn new(bounded: bool, begins: &Snapshot, began: Instant, quiet: bool) -> Self {
+        let rows = View::of(begins, bounded).rows;
+        Self { bounded, began, live: terminal::is_live(), quiet, rows, looked: began, logged: began, rate: 0.0 }
     }
 
     /// Shows the counters as they are now.

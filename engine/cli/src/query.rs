@@ -35,6 +35,7 @@ pub(crate) fn execute(args: &QueryArgs) -> Result<(), Failure> {
         let none = Functions::new();
         let functions = loaded.planned.as_ref().map_or(&none, |p| &p.functions);
         let asked = asked(&args.sql, &graph, functions);
+        known(args, &loaded, &graph, &named)?;
         let tables = tables(&loaded, &graph, &named, &asked).await?;
         let found = run_batch_with(&args.sql, tables, functions).await.map_err(|errors| told(&args.sql, &errors))?;
         let schema = found.first().map_or_else(|| Arc::new(Schema::empty()), RecordBatch::schema);
@@ -77,9 +78,8 @@ async fn tables(
                 let rows = if wanted { table(loaded, pipeline, upsert, keys).await? } else { Vec::new() };
                 all.push((upsert.table_id.clone(), upsert.table.columns.clone(), rows));
             }
-            NodeKind::Sink(sink) if sink.options.mode == WriteMode::Overwrite => {
-                let input = node.inputs.first().and_then(|p| graph.nodes.get(p.node).map(|n| n.port_name(p.port)));
-                let names: Vec<String> = std::iter::once(node.id.clone()).chain(input).collect();
+            NodeKind::Sink(sink) if is_kept(sink) => {
+                let names = names(graph, node, sink);
                 let wanted = names.iter().any(|n| named.contains(n));
                 let rows = if wanted { files(loaded, pipeline, sink).await? } else { Vec::new() };
                 let schema = visible(&sink.options.schema);
@@ -89,6 +89,54 @@ async fn tables(
         }
     }
     Ok(all)
+}
+
+/// Whether a sink's rows can be told from what it has written: those of keys, and those in tables.
+fn is_kept(sink: &SinkNode) -> bool {
+    let refused = sink.options.schema == millstream_core::refusal::schema();
+    sink.options.mode == WriteMode::Overwrite || (sink.connector.kind() == "embedded" && !refused)
+}
+
+/// What the rows of a sink are called in SQL: after the sink, and where it has all current rows of a stream, after that.
+fn names(graph: &Graph, node: &Node, sink: &SinkNode) -> Vec<String> {
+    let input = node.inputs.first().filter(|_| sink.options.mode == WriteMode::Overwrite);
+    let input = input.and_then(|p| graph.nodes.get(p.node).map(|n| n.port_name(p.port)));
+    std::iter::once(node.id.clone()).chain(input).collect()
+}
+
+/// Names of the pipeline that have no rows to query are not unknown: what to do instead depends on what they are.
+fn known(args: &QueryArgs, loaded: &Loaded, graph: &Graph, named: &[String]) -> Result<(), Failure> {
+    let mut can: Vec<String> = Vec::new();
+    for node in &graph.nodes {
+        match &node.kind {
+            NodeKind::Upsert(upsert) => can.push(upsert.table_id.clone()),
+            NodeKind::Sink(sink) if is_kept(sink) => can.extend(names(graph, node, sink)),
+            _ => {}
+        }
+    }
+    let help = match can.as_slice() {
+        [] => "only tables, and sinks with `mode: overwrite`, keep rows to query: this pipeline has none".to_owned(),
+        can => format!("what can be queried: {}", can.join(", ")),
+    };
+    for name in named.iter().filter(|n| !can.contains(n)) {
+        let of = |node: &&Node| node.id == *name || (0..node.ports.len()).any(|port| node.port_name(port) == *name);
+        let Some(node) = graph.nodes.iter().find(of) else { continue };
+        let why = match &node.kind {
+            NodeKind::Sink(_) if node.id == *name => "is a sink that appends".to_owned(),
+            NodeKind::Upsert(upsert) if node.id == *name => {
+                format!("is an upsert: its rows are in the table `{}`", upsert.table_id)
+            }
+            _ => {
+                let file = &loaded.name;
+                let profile = args.file.reading.profile.as_ref().map(|p| format!(" --profile {p}")).unwrap_or_default();
+                format!(
+                    "is a stream, and its rows are not kept: `millstream preview {file}{profile} {name}` shows some"
+                )
+            }
+        };
+        return Err(Failure::new(Failure::FILE, format!("`{name}` cannot be queried: it {why}")).help(help));
+    }
+    Ok(())
 }
 
 fn visible(schema: &SchemaRef) -> SchemaRef {

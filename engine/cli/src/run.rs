@@ -137,10 +137,10 @@ pub(crate) async fn run(
     let began = Instant::now();
     let (workers, before) = (ready.workers(), ready.recovered().map(|r| r.checkpoint));
     let running = ready.start().await?;
-    let handle = running.handle();
+    let (handle, begins) = (running.handle(), running.begins().clone());
     let metrics = metrics.map(|reports| reports.begin(&handle));
     let ends = ends(handle.graph());
-    let mut progress = Progress::new(ends.iter().all(|(_, ends)| *ends), began, quiet);
+    let mut progress = Progress::new(ends.iter().all(|(_, ends)| *ends), &begins, began, quiet);
     let mut idle = Idle::new(ends, began);
     let mut stopped = false;
     let mut ended = pin!(running.wait());
@@ -175,7 +175,7 @@ pub(crate) async fn run(
         None => 0,
     };
     terminal::clear();
-    Ok(Ended { snapshot: result?, took: began.elapsed(), stopped, workers, handle, unreported })
+    Ok(Ended { snapshot: result?, before: begins, took: began.elapsed(), stopped, workers, handle, unreported })
 }
 
 /// By source, whether it ends by itself.

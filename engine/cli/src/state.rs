@@ -33,7 +33,7 @@ pub(crate) struct StateArgs {
 pub(crate) struct BeginArgs {
     #[command(flatten)]
     pub(crate) place: StateArgs,
-    /// Run anew over the same outputs, with empty state.
+    /// Run anew over the same outputs, with empty state. Nothing is removed there: what the inputs do not give any more stays.
     #[arg(long, conflicts_with_all = ["from_checkpoint", "reset_state"])]
     pub(crate) fresh: bool,
     /// Go on from this checkpoint instead of the newest; `millstream checkpoints` lists them.
@@ -122,6 +122,12 @@ pub(crate) fn announce(begin: Begin, recovered: Option<&Recovered>) {
              again: appended files and messages twice, tables and keyed files to the same rows\n",
             terminal::yellow("warning")
         ));
+    }
+    if begin == Begin::Fresh {
+        terminal::note(
+            "running anew over the same outputs: nothing is removed, so keyed files and rows of keys that the inputs do \
+             not have any more stay, and appended files stay beside the new ones\n",
+        );
     }
     let Some(from) = recovered else { return };
     let finished = if from.finished { "; what it covers was not all visible yet, and is now" } else { "" };

@@ -14,7 +14,7 @@ use crate::args::{RowFormat, RunArgs};
 use crate::exit::Failure;
 use crate::grid::Grid;
 use crate::load::Loaded;
-use crate::{ledger, number, rows, terminal, written};
+use crate::{ledger, number, refused, rows, terminal, written};
 
 /// Rows of results that are shown.
 const SHOWN: usize = 8;
@@ -23,8 +23,10 @@ const DOCUMENTED: usize = 100;
 
 /// A run that has ended.
 pub(crate) struct Ended {
-    /// The last counters.
+    /// The last counters: those of all runs since the state was last empty.
     pub(crate) snapshot: Snapshot,
+    /// The counters it began with: zero, or those of the checkpoint it went on from.
+    pub(crate) before: Snapshot,
     /// Wall-clock time from the start.
     pub(crate) took: Duration,
     /// Whether somebody stopped it.
@@ -42,13 +44,29 @@ impl Ended {
     pub(crate) fn sources(&self) -> impl Iterator<Item = &NodeSnapshot> {
         self.snapshot.nodes.iter().filter(|n| n.kind == "source")
     }
-    /// Records read.
-    pub(crate) fn records(&self) -> u64 {
-        self.sources().map(|n| n.counts.input).sum()
+    /// A node as it was when the run began.
+    fn before(&self, id: &str) -> Option<&NodeSnapshot> {
+        self.before.nodes.iter().find(|n| n.id == id)
     }
-    /// Bytes of records read.
+    /// Whether an earlier run was gone on from: then totals are not what this one did.
+    pub(crate) fn resumed(&self) -> bool {
+        self.before.nodes.iter().any(|n| n.counts.input + n.counts.produced > 0)
+    }
+    /// What this run added to a counter of a node.
+    fn added(&self, node: &NodeSnapshot, counter: impl Fn(&NodeSnapshot) -> u64) -> u64 {
+        counter(node).saturating_sub(self.before(&node.id).map_or(0, counter))
+    }
+    /// Records read in this run.
+    pub(crate) fn records(&self) -> u64 {
+        self.sources().map(|n| self.added(n, |n| n.counts.input)).sum()
+    }
+    /// Bytes of records read in this run.
     pub(crate) fn bytes(&self) -> u64 {
-        self.sources().map(|n| n.bytes).sum()
+        self.sources().map(|n| self.added(n, |n| n.bytes)).sum()
+    }
+    /// Records read in all runs since the state was last empty.
+    fn all_records(&self) -> u64 {
+        self.sources().map(|n| n.counts.input).sum()
     }
     /// Something per second.
     pub(crate) fn per_second(&self, n: u64) -> f64 {
@@ -65,13 +83,14 @@ pub(crate) async fn print(args: &RunArgs, loaded: &Loaded, ended: &Ended, locati
     } else {
         head(loaded, ended);
         read(ended);
-        heading("Ledger");
+        heading(if ended.resumed() { "Ledger of all runs since the state was empty" } else { "Ledger" });
         terminal::out(&ledger::table(&ended.snapshot, terminal::width()));
         match &verdict {
             Ok(text) => terminal::line(&format!("  {} {text}", terminal::green("✓"))),
             Err(wrong) => wrong.iter().for_each(|w| terminal::line(&format!("  {} {w}", terminal::red("✗")))),
         }
-        places(loaded, &ended.snapshot, ended.handle.graph());
+        refusals(ended);
+        places(loaded, ended);
         checkpoints(ended, location);
         if ended.unreported > 0 {
             let lost = number::of(ended.unreported, "report");
@@ -110,6 +129,10 @@ fn head(loaded: &Loaded, ended: &Ended) {
         number::rate(ended.per_second(ended.records())),
         number::of(ended.workers as u64, "worker"),
     ));
+    if ended.resumed() {
+        let all = number::of(ended.all_records(), "record");
+        terminal::line(&format!("  it went on from an earlier run: {all} in all"));
+    }
     let open = ended.snapshot.nodes.iter().map(|n| n.open_windows as u64).sum::<u64>();
     if ended.stopped && open > 0 {
         let left = number::of(open, "window");
@@ -135,7 +158,16 @@ fn latency(l: &Latency) -> String {
 
 fn read(ended: &Ended) {
     heading("Read");
-    let columns = [("source", false), ("records", true), ("bytes", true), ("splits", true), ("newest event", false)];
+    let records = if ended.resumed() { "records now" } else { "records" };
+    let columns = [
+        ("source", false),
+        (records, true),
+        ("in all", true),
+        ("bytes", true),
+        ("in all", true),
+        ("splits", true),
+        ("newest event", false),
+    ];
     let mut grid = Grid::new(columns);
     for source in ended.sources() {
         let newest = source.event_time.map_or_else(|| terminal::dim("-"), moment);
@@ -143,9 +175,17 @@ fn read(ended: &Ended) {
             true => number::count(source.splits),
             false => format!("{} of {}", number::count(source.splits_finished), number::count(source.splits)),
         };
-        let (records, bytes) = (number::count(source.counts.input), number::bytes(source.bytes));
-        grid.row(vec![source.id.clone(), records, bytes, splits, newest]);
+        grid.row(vec![
+            source.id.clone(),
+            number::count(ended.added(source, |n| n.counts.input)),
+            number::count(source.counts.input),
+            number::bytes(ended.added(source, |n| n.bytes)),
+            number::bytes(source.bytes),
+            splits,
+            newest,
+        ]);
     }
+    grid.keep(|i| ended.resumed() || ![2, 4].contains(&i));
     terminal::out(&grid.render());
     for source in ended.sources() {
         let retries = (source.retries > 0).then_some(("calls made again", source.retries));
@@ -161,22 +201,42 @@ pub(crate) fn moment(time: EventTime) -> String {
     text.split('.').next().unwrap_or(&text).trim_end_matches('Z').replace('T', " ")
 }
 
+/// Why rows were refused in this run, and what looks wrong.
+fn refusals(ended: &Ended) {
+    if let Some(table) = refused::table(&ended.snapshot) {
+        heading(if ended.resumed() { "Refused in this run" } else { "Refused" });
+        terminal::out(&table);
+    }
+    for line in refused::failed_results(&ended.snapshot) {
+        terminal::line(&format!("  {line}"));
+    }
+    for warning in refused::warnings(&ended.snapshot, &ended.before) {
+        terminal::line(&format!("  {} {warning}", terminal::yellow("warning:")));
+    }
+}
+
 /// Where the results are.
-fn places(loaded: &Loaded, snapshot: &Snapshot, graph: &Graph) {
+fn places(loaded: &Loaded, ended: &Ended) {
     heading("Results");
-    let mut grid = Grid::new([("written by", false), ("rows", true), ("where", false)]);
-    for (node, in_graph) in snapshot.nodes.iter().zip(&graph.nodes) {
+    let rows = if ended.resumed() { "rows now" } else { "rows" };
+    let mut grid = Grid::new([("written by", false), (rows, true), ("in all", true), ("where", false)]);
+    for (node, in_graph) in ended.snapshot.nodes.iter().zip(&ended.handle.graph().nodes) {
         if let Some(table) = &node.table {
             let place = place_of(loaded, &table.id, in_graph).unwrap_or_default();
-            grid.row(vec![table.id.clone(), number::count(table.counts.out), place]);
+            let now = ended.added(node, |n| n.table.as_ref().map_or(0, |t| t.counts.out));
+            grid.row(vec![table.id.clone(), number::count(now), number::count(table.counts.out), place]);
         }
-        let total = node.counts.out;
+        let (now, total) = (ended.added(node, |n| n.counts.out), node.counts.out);
         for (i, summary) in node.summaries.iter().enumerate() {
-            let cells = if i == 0 { [node.id.clone(), number::count(total)] } else { [String::new(), String::new()] };
-            let shown = if total == 0 { terminal::dim(summary) } else { summary.clone() };
+            let cells = match i {
+                0 => [node.id.clone(), number::count(now), number::count(total)],
+                _ => [const { String::new() }; 3],
+            };
+            let shown = if now == 0 { terminal::dim(summary) } else { summary.clone() };
             grid.row(cells.into_iter().chain([shown]).collect());
         }
     }
+    grid.keep(|i| ended.resumed() || i != 2);
     terminal::out(&grid.render());
 }
 
@@ -284,9 +344,12 @@ fn document(loaded: &Loaded, ended: &Ended, keyed: &[(String, Vec<RecordBatch>)]
         "records": ended.records(),
         "bytes": ended.bytes(),
         "records_per_second": ended.per_second(ended.records()),
+        "resumed": ended.resumed(),
+        "records_in_all": ended.all_records(),
         "complete": !ended.stopped,
         "checkpoint": ended.snapshot.checkpoint,
         "adds_up": ended.snapshot.adds_up(),
+        "warnings": refused::warnings(&ended.snapshot, &ended.before),
         "faults": ledger::verdict(&ended.snapshot).err().unwrap_or_default(),
         "tick_latency_micros": ended.snapshot.tick_latency,
         "row_latency_micros": ended.snapshot.row_latency,

@@ -45,6 +45,40 @@ pub fn micros(d: Duration) -> i64 {
     i64::try_from(d.as_micros()).unwrap_or(i64::MAX)
 }
 
+/// A pattern of dates as other languages have it (`yyyy-MM-dd HH:mm`) in the words of strftime (`%Y-%m-%d %H:%M`), for those
+/// who wrote the former; `None` where nothing of it is one.
+pub fn strftime_of(pattern: &str) -> Option<String> {
+    const WORDS: [(&str, &str); 12] = [
+        ("yyyy", "%Y"),
+        ("YYYY", "%Y"),
+        ("yy", "%y"),
+        ("MM", "%m"),
+        ("dd", "%d"),
+        ("DD", "%d"),
+        ("HH24", "%H"),
+        ("HH", "%H"),
+        ("mm", "%M"),
+        ("MI", "%M"),
+        ("ss", "%S"),
+        ("SS", "%S"),
+    ];
+    let (mut found, mut rest) = (String::new(), pattern);
+    while let Some(c) = rest.chars().next() {
+        let word = WORDS.iter().find_map(|(theirs, ours)| Some((ours, rest.strip_prefix(theirs)?)));
+        rest = match word {
+            Some((ours, behind)) => {
+                found.push_str(ours);
+                behind
+            }
+            None => {
+                found.extend((c != '\'').then_some(c));
+                rest.get(c.len_utf8()..).unwrap_or_default()
+            }
+        };
+    }
+    found.contains('%').then_some(found)
+}
+
 /// A promise that a stream has no more rows with an earlier event time, but for late ones.
 ///
 /// [`Watermark::START`] promises nothing; [`Watermark::COMPLETE`] is reached only by bounded inputs that were
@@ -66,3 +100,15 @@ impl Watermark {
 /// The engine's logical clock and timely's timestamp: wall-clock milliseconds / `tick_ms`, strictly increasing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Tick(pub u64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_of_other_languages_are_understood() {
+        assert_eq!(strftime_of("yyyy-MM-dd'T'HH:mm:ss").as_deref(), Some("%Y-%m-%dT%H:%M:%S"));
+        assert_eq!(strftime_of("DD/MM/YYYY HH24:MI").as_deref(), Some("%d/%m/%Y %H:%M"));
+        assert_eq!(strftime_of("day"), None);
+    }
+}

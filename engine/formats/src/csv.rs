@@ -41,6 +41,8 @@ struct Header {
     fields: Vec<Vec<usize>>,
     /// Columns that have no field.
     absent: Vec<usize>,
+    /// The names it has, for whoever looks for one that it has not.
+    names: String,
     /// Reasons against every record below it.
     reasons: Vec<Reason>,
 }
@@ -89,6 +91,7 @@ impl CsvDecoder {
                 }
             }
         }
+        header.names = listed(&names);
         for (column, wanted) in self.names.iter().enumerate() {
             match names.iter().filter(|n| *n == wanted).count() {
                 0 => header.absent.push(column),
@@ -146,11 +149,21 @@ impl CsvDecoder {
             if let Some(column) = self.rows.columns.get_mut(*column)
                 && column.push_nothing(Problem::Missing).is_err()
             {
-                let text = format!("{} is not in the header", column.described.name);
+                let text = format!("{} is not in the header ({})", column.described.name, self.header.names);
                 self.context.reasons.push(reason("missing_field", text));
             }
         }
     }
+}
+
+/// The first names of a header.
+fn listed(names: &[String]) -> String {
+    const MOST: usize = 12;
+    let mut first: Vec<String> = names.iter().take(MOST).map(|name| shown(name.as_bytes())).collect();
+    if names.len() > MOST {
+        first.push("..".to_owned());
+    }
+    first.join(", ")
 }
 
 /// Appends the value of a field's text.

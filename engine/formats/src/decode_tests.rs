@@ -377,7 +377,7 @@ fn csv_values() {
 fn csv_headers() {
     let schema = schema(vec![column("a", ColumnType::Int, false), column("b", ColumnType::Int, true)]);
     assert_eq!(csv(&schema, "a", &["1"]).0, [r#"{"a":1,"b":null}"#]);
-    assert_eq!(csv(&schema, "b", &["1"]).1, ["missing_field: a is not in the header"]);
+    assert_eq!(csv(&schema, "b", &["1"]).1, ["missing_field: a is not in the header (b)"]);
     assert_eq!(csv(&schema, "a,a", &["1,2"]).1, ["duplicate_field: the header names a more than once"]);
     let none = decode_bytes(RecordFormat::Csv, &schema, &[b"1,2"], None);
     assert_eq!(outcome(&none).1, ["bad_csv: the input has no header line"]);

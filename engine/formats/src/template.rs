@@ -13,6 +13,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use chrono::format::Item;
 use millstream_core::Batch;
 use millstream_core::batch::hidden;
+use millstream_core::time::strftime_of;
 
 use crate::temporal::{strftime_items, write_strftime};
 use crate::value::Cells;
@@ -132,6 +133,11 @@ impl Value {
         if name.is_empty() {
             let message = format!("`{{{inner}}}` has no name: write {{column}} or {{column:%Y-%m-%d}}");
             return Err(TemplateError { message, range });
+        }
+        if let Some(format) = format.filter(|f| !f.is_empty() && !f.contains('%')) {
+            let meant = strftime_of(format).unwrap_or_else(|| "%Y-%m-%d".to_owned());
+            let message = format!("the time format `{format}` has no `%` field in it: write `{meant}`");
+            return Err(TemplateError { message, range: range.start + name.len() + 1..range.end });
         }
         let format = format.map(strftime_items).transpose().map_err(|message| {
             let start = range.start + name.len() + 1;
@@ -356,6 +362,8 @@ mod tests {
         assert_eq!(error("a{}b").range, 2..2);
         assert_eq!(error("a{date:%Q}").range, 7..9);
         assert_eq!(error("{date:}").range, 6..6);
+        let java = error("{date:yyyy/MM}");
+        assert_eq!((java.range, java.message.ends_with("write `%Y/%m`")), (6..13, true));
         let schema = batch("").rows.schema();
         let bind = |text: &str| Template::parse(text).unwrap().bind(&schema).unwrap_err();
         assert_eq!(bind("x{name:%F}").range, 2..9);

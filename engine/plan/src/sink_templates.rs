@@ -34,13 +34,9 @@ impl<'a> Planner<'a> {
     ) -> Option<()> {
         let Some(text) = text else { return Some(()) };
         let at = |range| template_span(text, range);
-        let template = match Template::parse(&text.value).and_then(|t| t.bind(schema).map(|_| t)) {
+        let template = match Template::parse(&text.value) {
             Ok(template) => template,
-            Err(e) => {
-                let help = "a template has columns in braces, times with a format: `{id}`, `{at:%F}`; `{{` is a brace";
-                self.find(codes::BAD_TEMPLATE, at(e.range), path, e.message).help = Some(help.to_owned());
-                return None;
-            }
+            Err(e) => return self.bad_template(at(e.range), path, e.message),
         };
         let users = millstream_core::batch::user_columns(schema);
         let mut known: Vec<&str> = schema.fields().iter().take(users).map(|f| f.name().as_str()).collect();
@@ -49,11 +45,22 @@ impl<'a> Planner<'a> {
             known.extend(["batch_id", "pipeline", "sink"]);
         }
         let unknown = template.names().find(|(name, _)| !known.contains(name)).map(|(n, r)| (n.to_owned(), r));
-        let Some((name, range)) = unknown else { return Some(()) };
+        let Some((name, range)) = unknown else {
+            return match template.bind(schema) {
+                Ok(_) => Some(()),
+                Err(e) => self.bad_template(at(e.range), path, e.message),
+            };
+        };
         let help = millstream_spec::suggest::help(&name, "names", known);
         let finding = self.find(codes::BAD_TEMPLATE, at(range), path, format!("no column named `{name}`"));
         finding.label = Some("not a column of the rows".to_owned());
         finding.help = help;
+        None
+    }
+
+    fn bad_template(&mut self, span: Span, path: &str, message: String) -> Option<()> {
+        let help = "a template has columns in braces, times with a format: `{id}`, `{at:%F}`; `{{` is a brace";
+        self.find(codes::BAD_TEMPLATE, span, path, message).help = Some(help.to_owned());
         None
     }
 

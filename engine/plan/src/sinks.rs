@@ -86,8 +86,9 @@ impl<'a> Planner<'a> {
             checkpoint: 1,
         };
         if let Some((option, message)) = connector.sink_problem(&options) {
+            let (message, help) = told(option, &message);
             self.find(codes::SINK_OPTION, option_span(id, sink, option), &format!("{path}.{option}"), message).help =
-                Some(format!("remove `{option}`, or write to another connector; `millstream docs {}`", bound.kind));
+                Some(help);
             return None;
         }
         let names: Vec<&str> = inputs.iter().map(|(name, _)| name.as_str()).collect();
@@ -329,6 +330,16 @@ impl<'a> Planner<'a> {
             () => "sinks",
         }
     }
+}
+
+/// What is wrong with an option, and what to do: many a connector says both.
+fn told(option: &str, message: &str) -> (String, String) {
+    if let Some((wrong, help)) = message.split_once(": ") {
+        return (wrong.to_owned(), help.to_owned());
+    }
+    let remove = if option == "mode" { "write with `mode: append`".to_owned() } else { format!("remove `{option}`") };
+    let elsewhere = "or write to a connector that takes it: see the table under `sinks` in docs/language.md";
+    (message.to_owned(), format!("{remove}, {elsewhere}"))
 }
 
 /// Where an option of a sink stands, as far as that is known.

@@ -68,12 +68,13 @@ fn totals(snapshot: &Snapshot) -> Vec<(Of, u64)> {
             _ => 0,
         };
         let table_failed = node.table.as_ref().map_or(0, |t| t.counts.failed);
+        let failed = counts.failed + table_failed + node.failed_results();
         let of_node = [
             ("RecordsIn", counts.input, if node.kind == "source" { counts.input } else { 0 }),
             ("RecordsOut", counts.out + counts.produced + node.table.as_ref().map_or(0, |t| t.counts.out), written),
             ("RecordsRejected", counts.rejected, counts.rejected),
             ("RecordsLate", counts.late, counts.late),
-            ("RecordsDeadLettered", counts.failed + table_failed, counts.failed + table_failed),
+            ("RecordsDeadLettered", failed, failed),
         ];
         for (name, of_node, of_all) in of_node {
             all.insert((name, Some(node.id.clone())), of_node);

@@ -9,6 +9,7 @@ use millstream_core::caller::{Caller, Wake};
 use millstream_core::connector::{Connector, SourceOptions};
 use millstream_core::error::Result;
 use millstream_core::operator::Operator;
+use millstream_core::refusal;
 use millstream_core::sink::{Delivery, SinkOptions};
 use millstream_core::table::TableSchema;
 use millstream_operators::upsert::Upsert;
@@ -31,6 +32,13 @@ pub struct Port {
     pub schema: SchemaRef,
     /// User columns that identify a row; empty where nothing does. A later row of a key replaces earlier ones.
     pub key: Vec<String>,
+}
+
+impl Port {
+    /// Whether refused rows leave by it.
+    pub fn is_refused(&self) -> bool {
+        matches!(self.name.as_str(), "rejected" | "late" | "failed") && self.schema == refusal::schema()
+    }
 }
 
 /// A node of the graph.

@@ -37,6 +37,7 @@ pub mod metrics;
 mod outbox;
 mod outlets;
 mod reader;
+mod reasons;
 mod recorder;
 pub mod replay;
 mod routing;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use std::collections::BTreeMap;
 
+use millstream_core::batch::Batch;
 use millstream_core::ledger::Counts;
 use millstream_core::operator::StateSize;
 use millstream_core::source::SplitSource;
@@ -12,9 +13,10 @@ use millstream_core::time::{EventTime, Watermark};
 use millstream_state::checkpoint::NodeCounters;
 
 use crate::graph::{Graph, NodeKind};
+use crate::reasons::Reasons;
 use crate::recorder::Recorder;
 pub use crate::snapshot::{
-    CheckpointMetrics, EdgeSnapshot, Latency, NodeSnapshot, PortSnapshot, Snapshot, TableSnapshot,
+    CheckpointMetrics, EdgeSnapshot, Latency, NodeSnapshot, PortSnapshot, ReasonSnapshot, Snapshot, TableSnapshot,
 };
 
 /// Locks, also where a panicking thread left the lock: counters are valid after every single update.
@@ -34,6 +36,8 @@ pub struct NodeMetrics {
     answered: Recorder,
     /// Rows given, by port.
     given: Vec<AtomicU64>,
+    /// Why rows were refused.
+    reasons: Mutex<Reasons>,
     /// Rows taken, by in-port.
     taken: Vec<AtomicU64>,
     /// Rows the port had given before the edge was there, by in-port.
@@ -92,6 +96,9 @@ impl NodeMetrics {
         if let Some(port) = self.given.get(port) {
             port.fetch_add(rows as u64, Relaxed);
         }
+    }
+    pub(crate) fn refused(&self, port: usize, rows: &Batch) {
+        lock(&self.reasons).add(port, rows);
     }
     pub(crate) fn took(&self, port: usize, rows: usize) {
         if let Some(port) = self.taken.get(port) {
@@ -309,6 +316,7 @@ impl Metrics {
                         .enumerate()
                         .map(|(i, (_, given))| PortSnapshot { name: node.port_name(i), given: given.load(Relaxed) })
                         .collect(),
+                    reasons: lock(&m.reasons).snapshot(node),
                     edges: node
                         .inputs
                         .iter()

@@ -36,7 +36,7 @@ impl Outlets {
     ) {
         let Some(output) = self.0.get_mut(port) else { return };
         if counted {
-            tally.gave(port, batch.num_rows());
+            tally.gave(port, &batch);
         }
         output.activate().session_with_builder(capability).give_container(&mut Envelope::new(batch, since));
     }

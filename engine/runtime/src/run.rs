@@ -218,6 +218,7 @@ impl Ready {
         }
         let metrics = Arc::new(Metrics::new(&graph, options.workers));
         metrics.restore(&graph, &restored.counters);
+        let begins = metrics.snapshot(&graph);
         opened.sources.iter().for_each(|(node, source)| metrics.watch(*node, source));
         let ((requests, asked), (to_committer, mail)) = (unbounded_channel(), unbounded_channel());
         let shared = Arc::new(Shared {
@@ -240,7 +241,7 @@ impl Ready {
         shared.spawn(Committer::new(shared.clone(), asked, mail, retained).run());
         let running = shared.clone();
         let thread = tokio::task::spawn_blocking(move || dataflow::execute(&running));
-        Ok(Running { shared, thread })
+        Ok(Running { shared, thread, begins })
     }
 }
 
@@ -273,6 +274,7 @@ impl std::error::Error for RunError {}
 pub struct Running {
     shared: Arc<Shared>,
     thread: tokio::task::JoinHandle<Result<()>>,
+    begins: Snapshot,
 }
 
 /// Stops, advances and watches a pipeline from elsewhere.
@@ -326,6 +328,11 @@ impl Running {
     /// A handle to it.
     pub fn handle(&self) -> Handle {
         Handle { shared: self.shared.clone() }
+    }
+
+    /// The counters it began with: those of the checkpoint it goes on from.
+    pub fn begins(&self) -> &Snapshot {
+        &self.begins
     }
 
     /// Whether all workers of this process have ended: then [`Running::wait`] does not wait for them.

@@ -38,6 +38,19 @@ pub struct PortSnapshot {
     pub given: u64,
 }
 
+/// One reason for which rows were refused in this run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ReasonSnapshot {
+    /// The port they left by: `node.rejected`.
+    pub port: String,
+    /// The short name of the reason.
+    pub rule: String,
+    /// Rows it was a reason for; a row may have several.
+    pub rows: u64,
+    /// The reason in words, of one of them.
+    pub example: String,
+}
+
 /// One edge's share of the ledger.
 #[derive(Debug, Clone, Serialize)]
 pub struct EdgeSnapshot {
@@ -76,6 +89,8 @@ pub struct NodeSnapshot {
     pub table: Option<TableSnapshot>,
     /// What it gave.
     pub ports: Vec<PortSnapshot>,
+    /// Why rows were refused in this run, by port, the most frequent reason first.
+    pub reasons: Vec<ReasonSnapshot>,
     /// What it took.
     pub edges: Vec<EdgeSnapshot>,
     /// The watermark it has reached.
@@ -116,6 +131,12 @@ impl NodeSnapshot {
     /// Whether a stream is read to where it ends now: every split is caught up, and none waits for its children.
     pub fn caught_up(&self) -> bool {
         self.discovered && self.awaiting_children == 0 && self.behind.values().all(|b| *b == Some(0))
+    }
+    /// Results of its own that could not be computed and left by `.failed`: nothing of its input, so no part of
+    /// [`Counts::failed`].
+    pub fn failed_results(&self) -> u64 {
+        let failed = self.ports.iter().filter(|p| p.name.ends_with(".failed")).map(|p| p.given).sum::<u64>();
+        if self.kind == "operator" { failed.saturating_sub(self.counts.failed) } else { 0 }
     }
     /// Whether its rows, its table's rows and its edges add up.
     pub fn adds_up(&self) -> bool {

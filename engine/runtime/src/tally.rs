@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
+use millstream_core::batch::Batch;
 use millstream_core::ledger::Counts;
 use millstream_state::checkpoint::NodeCounters;
 
-use crate::graph::Graph;
+use crate::graph::{Graph, Port};
 use crate::metrics::{Metrics, NodeMetrics};
 
 /// Counters of one place on one worker.
@@ -17,6 +18,8 @@ pub(crate) struct Tally {
     counts: Counts,
     table: Counts,
     given: Vec<u64>,
+    /// Which ports are of refused rows.
+    refuses: Vec<bool>,
     taken: Vec<u64>,
     bytes: u64,
 }
@@ -25,7 +28,10 @@ impl Tally {
     pub(crate) fn new(metrics: Arc<Metrics>, graph: Arc<Graph>, node: usize) -> Self {
         let (ports, inputs) = graph.nodes.get(node).map_or((0, 0), |n| (n.ports.len(), n.inputs.len()));
         let (given, taken) = (vec![0; ports], vec![0; inputs]);
-        Self { metrics, graph, node, counts: Counts::default(), table: Counts::default(), given, taken, bytes: 0 }
+        let (counts, table) = (Counts::default(), Counts::default());
+        let ports = graph.nodes.get(node).map(|n| n.ports.as_slice()).unwrap_or_default();
+        let refuses = ports.iter().map(Port::is_refused).collect();
+        Self { metrics, graph, node, counts, table, given, refuses, taken, bytes: 0 }
     }
     /// The node's shared metrics, for what is only looked at.
     pub(crate) fn shared(&self) -> Option<&NodeMetrics> {
@@ -43,12 +49,16 @@ impl Tally {
             m.add_table(counts);
         }
     }
-    pub(crate) fn gave(&mut self, port: usize, rows: usize) {
+    pub(crate) fn gave(&mut self, port: usize, batch: &Batch) {
+        let rows = batch.num_rows();
         if let Some(given) = self.given.get_mut(port) {
             *given += rows as u64;
         }
         if let Some(m) = self.metrics.node(self.node) {
             m.gave(port, rows);
+            if self.refuses.get(port) == Some(&true) {
+                m.refused(port, batch);
+            }
         }
     }
     pub(crate) fn took(&mut self, input: usize, rows: usize) {

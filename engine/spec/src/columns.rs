@@ -6,11 +6,11 @@ use millstream_core::schema::ColumnType;
 
 use crate::codes;
 use crate::file::column_type::Typed;
-use crate::file::scalar::Grammar;
+use crate::file::scalar::{Grammar, TimeFormat, unreadable};
 use crate::findings::Findings;
 use crate::path;
 use crate::suggest;
-use crate::tree::{Key, Node};
+use crate::tree::{Content, Key, Node};
 
 /// An option of columns, the types it is for, and how to say that.
 type ColumnOption = (&'static str, fn(&ColumnType) -> bool, &'static str);
@@ -27,7 +27,9 @@ pub(crate) fn check(root: &Node, findings: &mut Findings) {
         let at = path::key("sources", &source.text);
         let Some(schema) = node.get("schema") else { continue };
         for (column, options) in schema.entries() {
-            misfits(options, &path::key(&path::key(&at, "schema"), &column.text), findings);
+            let at = path::key(&path::key(&at, "schema"), &column.text);
+            misfits(options, &at, findings);
+            unreadable_formats(options, &path::key(&at, "formats"), findings);
         }
         if let Some(column) = node.get("event_time").and_then(|spec| spec.get("column")) {
             event_time(column, schema.entries(), &path::key(&at, "event_time.column"), findings);
@@ -54,6 +56,25 @@ fn misfits(column: &Node, at: &str, findings: &mut Findings) {
                     format!("`{}` has no meaning for this type", key.text),
                 )
                 .help(format!("it is for {types}: remove it, or change the type"));
+        }
+    }
+}
+
+/// Formats by which nothing can be read.
+fn unreadable_formats(column: &Node, at: &str, findings: &mut Findings) {
+    let (Some(found), Some(formats)) = (column_type(column), column.get("formats")) else { return };
+    let is_timestamp = contains(&found, &|t| matches!(t, ColumnType::Timestamp));
+    if !is_timestamp && !contains(&found, &|t| matches!(t, ColumnType::Date)) {
+        return;
+    }
+    let each = match &formats.content {
+        Content::List(items) => items.as_slice(),
+        _ => std::slice::from_ref(formats),
+    };
+    for (i, node) in each.iter().enumerate().filter(|(_, node)| !node.unresolved) {
+        let text = node.text().filter(|text| TimeFormat::parse(text).is_ok());
+        if let Some((message, help)) = text.and_then(|text| unreadable(text, is_timestamp)) {
+            findings.error(codes::BAD_TIME_FORMAT, node.span, &path::item(at, i), message).help(help);
         }
     }
 }

@@ -24,7 +24,7 @@ pub(crate) fn set(root: &mut Node, name: &str, value: &str, findings: &mut Findi
                         name,
                         format!("`--set {name}=..`: {here} has no `{part}`"),
                     )
-                    .maybe_help(suggest::help(part, "it has", keys.iter().map(String::as_str)));
+                    .help(nowhere(part, &keys));
                 return;
             }
         }
@@ -37,6 +37,18 @@ pub(crate) fn set(root: &mut Node, name: &str, value: &str, findings: &mut Findi
     };
     // Folded: what is set has no text in the file to point into.
     *node = Node { span: node.span, ..Node::new(content, node.span, Style::Folded) };
+}
+
+/// What to do about a place that the file does not have.
+fn nowhere(part: &str, keys: &[String]) -> String {
+    match suggest::help(part, "it has", keys.iter().map(String::as_str)) {
+        Some(near) if near.starts_with("did you mean") => near,
+        known => format!(
+            "{}`--set` replaces what stands in the file, as `--set checkpoint.every=1m` does, and adds no keys: write \
+             `{part}:` into the file first",
+            known.map(|known| format!("{known}; ")).unwrap_or_default()
+        ),
+    }
 }
 
 #[cfg(test)]

@@ -118,6 +118,13 @@ impl<'a> Builder<'a, '_> {
             Event::UnresolvedAlias(name) => {
                 let path = joined(&self.path);
                 let names = self.anchor_names.iter().map(String::as_str);
+                if name.starts_with('.') {
+                    self.findings
+                        .error(codes::YAML_ALIAS, span, &path, format!("`*{name}` without quotes is an alias of YAML"))
+                        .label("a pattern of ports needs quotes")
+                        .help(format!("write `\"*{name}\"`"));
+                    return Ok(Node { unresolved: true, ..Node::new(Content::Null, span, Style::Plain) });
+                }
                 self.findings
                     .error(codes::YAML_ALIAS, span, &path, format!("no anchor named `&{name}`"))
                     .label("nothing above has this anchor")
@@ -345,7 +352,7 @@ fn syntax(text: &str, error: &granit_parser::ScanError, open: Option<Span>, find
         ErrorKind::UnclosedFlowCollection { open: '{' }
         | ErrorKind::UnexpectedEofFlowMapping
         | ErrorKind::ExpectedFlowMappingSeparator => {
-            "a map in braces is `{ key: value, key: value }`; a value with `,`, `{`, `}`, `[` or `]` in it needs quotes"
+            "a map in braces is `{ key: value, key: value }`; a value with `,`, `: `, `{`, `}`, `[` or `]` in it needs quotes"
         }
         ErrorKind::UnclosedFlowCollection { .. }
         | ErrorKind::UnexpectedEofFlowSequence
@@ -355,7 +362,7 @@ fn syntax(text: &str, error: &granit_parser::ScanError, open: Option<Span>, find
         ErrorKind::MappingValueNotAllowed | ErrorKind::SimpleKeyExpected | ErrorKind::InvalidSimpleKey => {
             "a value with `: ` in it needs quotes; and keys of one map begin in the same column"
         }
-        ErrorKind::UnexpectedCharacter { .. } => {
+        ErrorKind::UnexpectedCharacter { .. } | ErrorKind::MissingAnchorOrAliasName => {
             "a value that begins with `*`, `&`, `%`, `@` or a backtick needs quotes"
         }
         ErrorKind::UnknownQuotedScalarEscape => {

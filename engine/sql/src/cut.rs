@@ -175,8 +175,17 @@ pub(crate) fn column_index(expr: &Expr, input: &DFSchema) -> Option<usize> {
 /// An expression for people: literals without their types.
 pub(crate) fn words(expr: &Expr) -> String {
     const TYPES: [&str; 6] = ["Int32(", "Int64(", "Float64(", "Utf8(", "Boolean(", "Decimal128("];
-    let text = expr.clone().unalias_nested().data.to_string().replace("count(Int64(1))", "count(*)");
-    let mut text = text.replace("AS Decimal128(", "AS DECIMAL(").replace("AS Utf8", "AS VARCHAR");
+    const CASTS: [(&str, &str); 7] = [
+        ("count(Int64(1))", "count(*)"),
+        ("AS Decimal128(", "AS DECIMAL("),
+        ("AS Utf8", "AS VARCHAR"),
+        ("AS Int64)", "AS BIGINT)"),
+        ("AS Int32)", "AS INT)"),
+        ("AS Float64)", "AS DOUBLE)"),
+        ("AS Boolean)", "AS BOOLEAN)"),
+    ];
+    let text = expr.clone().unalias_nested().data.to_string();
+    let mut text = CASTS.iter().fold(text, |text, (theirs, ours)| text.replace(theirs, ours));
     for literal in TYPES {
         while let Some((head, rest)) = text.split_once(literal) {
             let Some((value, tail)) = rest.split_once(')') else { break };

@@ -27,6 +27,12 @@ fn finding(error: &DataFusionError, text: &Text<'_>, names: &Names) -> SqlError 
         _ => SqlErrorKind::Planning,
     };
     let message = message(error);
+    if message == "TOP" {
+        let count = text.behind("TOP").unwrap_or("10");
+        return SqlError::new(SqlErrorKind::Parse, "TOP is of another dialect")
+            .at(text.word("TOP"))
+            .help(format!("write `LIMIT {count}` at the end, behind ORDER BY"));
+    }
     if let Some((_, call)) = message.split_once("Function '").filter(|_| message.contains("match any signature")) {
         let name = call.split('\'').next().unwrap_or_default();
         return SqlError::new(SqlErrorKind::Planning, format!("`{name}` does not take such arguments"))

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::{ControlFlow, Range};
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, ObjectName, Query, Spanned, Statement, TableFactor, Visit, Visitor,
+    Expr, Function, FunctionArg, FunctionArgExpr, ObjectName, Query, Spanned, Statement, TableFactor, Visit, Visitor,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
@@ -13,6 +13,7 @@ use crate::error::{SqlError, SqlErrorKind};
 use crate::findings::lower_first;
 use crate::functions::Functions;
 use crate::hidden::Hidden;
+use crate::relation::{FORM, NAMES};
 use crate::session;
 use crate::text::{Text, suggest};
 
@@ -56,9 +57,16 @@ fn syntax(text: &Text<'_>, error: ParserError) -> SqlError {
     };
     let (message, range) = text.take_place(&message);
     let found = message.rsplit_once(", found: ").map(|(_, found)| found);
+    let closes = message.starts_with("Expected: ),");
+    let open = text.open_before(if found == Some("EOF") { range.end } else { range.start }).filter(|_| closes);
     let help = match found.map(|f| (f, crate::text::closest(f, KEYWORDS))) {
+        _ if text.has_word("DESCRIPTOR") => format!("a window is {FORM}"),
+        Some((found, _)) if let Some(open) = &open => {
+            let place = if found == "EOF" { "at the end".to_owned() } else { format!("before `{found}`") };
+            format!("the parenthesis of `{open}` is still open: put a `)` where it ends, at the latest {place}")
+        }
         Some(("EOF", _)) => "something is missing behind this".to_owned(),
-        Some((_, Some(keyword))) => format!("did you mean {keyword}?"),
+        Some((found, Some(keyword))) if !found.eq_ignore_ascii_case(keyword) => format!("did you mean {keyword}?"),
         Some(_) => "look at what stands before it; a name that is a word of SQL needs double quotes".to_owned(),
         None => "close what was opened: quotes, parentheses".to_owned(),
     };
@@ -126,6 +134,9 @@ impl Names {
     /// Functions there are not.
     pub(crate) fn unknown_functions(&self, known: &Functions) -> Vec<SqlError> {
         let finding = |call: &Call, known: &[&str]| {
+            if let Some(window) = self.window_outside(call) {
+                return window;
+            }
             let message = format!("no function named `{}`", call.name);
             let likely = crate::text::closest(&call.name, known.iter().copied());
             SqlError::new(SqlErrorKind::UnknownFunction, message)
@@ -137,6 +148,26 @@ impl Names {
         let relations = session::relations();
         let sources = self.relations.iter().filter(|c| !relations.contains(&c.name.as_str()));
         calls.chain(sources.map(|c| finding(c, &relations))).collect()
+    }
+
+    /// A window as an expression, as other dialects have it.
+    fn window_outside(&self, call: &Call) -> Option<SqlError> {
+        let (window, rest) = call.name.split_once('_').unwrap_or((&call.name, ""));
+        if !NAMES.contains(&window) || !matches!(rest, "" | "start" | "end" | "rowtime" | "proctime") {
+            return None;
+        }
+        let form = match self.streams.as_slice() {
+            [(stream, _)] => FORM.replace("stream", stream),
+            _ => FORM.to_owned(),
+        };
+        let (message, help) = match rest {
+            "" => (format!("`{}` stands in FROM here, not in an expression", call.name), form),
+            "start" => {
+                (format!("no function named `{}`", call.name), format!("the column is `window_start`, of {form}"))
+            }
+            _ => (format!("no function named `{}`", call.name), format!("the column is `window_end`, of {form}")),
+        };
+        Some(SqlError::new(SqlErrorKind::UnknownFunction, message).at(call.name_range.clone()).help(help))
     }
 
     /// Whether a function is called that cannot be used.
@@ -204,15 +235,16 @@ impl Reader<'_, '_> {
             self.names.streams.push((name, range));
         }
     }
-    fn relation(&mut self, name: &ObjectName, args: &[datafusion::sql::sqlparser::ast::FunctionArg]) {
+    fn relation(&mut self, name: &ObjectName, args: &[FunctionArg]) {
         let call = Call {
             name: name.to_string().to_lowercase(),
             name_range: self.text.parser_range(name.span()),
             range: self.text.parser_range(name.span()),
         };
-        let ours = crate::relation::NAMES.contains(&call.name.as_str());
+        // Where the stream was left out, what stands in its place is none.
+        let lacks_stream = matches!(args.get(1), Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Interval(_)))));
+        let ours = NAMES.contains(&call.name.as_str()) && !lacks_stream;
         self.names.relations.push(call);
-        use datafusion::sql::sqlparser::ast::{FunctionArg, FunctionArgExpr};
         if let (true, Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(stream)))) = (ours, args.first()) {
             let range = self.text.parser_range(stream.span());
             match stream {

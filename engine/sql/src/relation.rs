@@ -23,6 +23,9 @@ use millstream_core::schema::type_name;
 /// The relations' names.
 pub(crate) const NAMES: [&str; 3] = ["tumble", "hop", "session"];
 
+/// How a window is written, for those who wrote it otherwise.
+pub(crate) const FORM: &str = "FROM tumble(stream, column, INTERVAL '1 hour') .. GROUP BY window_start, window_end";
+
 /// The first column a windowed relation adds: when the window begins.
 pub(crate) const WINDOW_START: &str = "window_start";
 /// The second: when it ends; rows at that instant are in the next one.

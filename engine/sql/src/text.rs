@@ -78,6 +78,41 @@ impl<'a> Text<'a> {
         (!found.is_empty()).then_some(found)
     }
 
+    /// The number behind a word.
+    pub(crate) fn behind(&self, word: &str) -> Option<&'a str> {
+        let rest = self.text.get(self.word(word)?.end..)?.trim_start().trim_start_matches('(');
+        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        rest.get(..end).filter(|number| !number.is_empty())
+    }
+
+    /// Whether a word stands in it, in whatever case.
+    pub(crate) fn has_word(&self, word: &str) -> bool {
+        self.word(word).is_some()
+    }
+
+    /// The innermost parenthesis that is open before a byte, with the word before it and a little of what follows.
+    pub(crate) fn open_before(&self, end: usize) -> Option<String> {
+        const SHOWN: usize = 24;
+        let before = self.text.get(..end)?;
+        let (mut open, mut quote) = (Vec::new(), None);
+        for (at, c) in before.char_indices() {
+            match (c, quote) {
+                (c, Some(q)) if c == q => quote = None,
+                (_, Some(_)) => {}
+                ('\'' | '"', None) => quote = Some(c),
+                ('(', None) => open.push(at),
+                (')', None) => drop(open.pop()),
+                _ => {}
+            }
+        }
+        let at = open.pop()?;
+        let head = before.get(..at)?;
+        let word = head.rfind(|c: char| !c.is_alphanumeric() && c != '_').map_or(0, |i| i + 1);
+        let line = before.get(word..)?.lines().next()?.trim_end();
+        let shown: String = line.chars().take(SHOWN).collect();
+        Some(if shown.len() < line.len() { format!("{shown}..") } else { shown })
+    }
+
     /// The word, or the one character, that begins at a byte.
     fn word_at(&self, at: usize) -> Range<usize> {
         let rest = self.text.get(at..).unwrap_or_default();
@@ -142,6 +177,14 @@ mod tests {
         assert_eq!(text.byte(0, 0), None);
         let (message, range) = text.take_place("Expected: y, found: second at Line: 2, Column: 1");
         assert_eq!((message.as_str(), range), ("Expected: y, found: second", 5..11));
+    }
+
+    #[test]
+    fn the_innermost_open_parenthesis_is_found() {
+        let open = |sql: &str| Text::new(sql).open_before(sql.len());
+        assert_eq!(open("SELECT a, upper(trim(b) ").as_deref(), Some("upper(trim(b)"));
+        assert_eq!(open("SELECT ')' || (x + 1").as_deref(), Some("(x + 1"));
+        assert_eq!(open("SELECT (a)"), None);
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub enum Synchronous {
 #[serde(deny_unknown_fields)]
 pub struct EmbeddedConfig {
     /// The database file; made where it does not exist.
+    #[schemars(example = "out/state.db")]
     pub path: String,
     /// When a write counts as durable: `normal` (default) survives the process, `full` the machine.
     #[serde(default)]

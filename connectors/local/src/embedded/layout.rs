@@ -24,6 +24,11 @@ fn existing(connection: &Connection, table: &str) -> rusqlite::Result<Vec<Existi
     columns.collect()
 }
 
+/// The columns of a table; none where it is not there.
+pub(crate) fn names(connection: &Connection, table: &str) -> rusqlite::Result<Vec<String>> {
+    Ok(existing(connection, table)?.into_iter().map(|c| c.name).collect())
+}
+
 fn column(field: &Field) -> String {
     format!("{} {}", quoted(field.name()), sql_type(field.data_type()))
 }

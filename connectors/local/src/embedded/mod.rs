@@ -6,6 +6,7 @@ mod database;
 mod layout;
 mod letters;
 mod queue;
+mod read_back;
 mod sent;
 mod sink;
 mod table;
@@ -15,6 +16,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use millstream_core::connector::{Connector, ConnectorKind, Role};
 use millstream_core::dead_letter::DeadLetters;
@@ -99,6 +101,21 @@ impl Connector for Embedded {
             written.entry(options.id.clone()).or_default().clone()
         };
         Ok(Box::new(EmbeddedSink::open(database, options, self.clock.clone(), rows).await?))
+    }
+    async fn written(&self, options: &SinkOptions) -> Result<Vec<RecordBatch>> {
+        let path = &self.config.path;
+        if letters::is_refused(&options.schema) {
+            let (table, help) = (&options.id, "`sqlite3` reads it, and `millstream replay` puts its rows back");
+            return Err(Error::config(format!("`{table}` is a queue of refused rows in `{path}`: {help}")));
+        }
+        if !Path::new(path).exists() {
+            return Ok(Vec::new());
+        }
+        let database = self.database().await?;
+        let (table, columns) = (options.id.clone(), sink::user_schema(&options.schema));
+        tokio::task::spawn_blocking(move || read_back::rows(&database, &table, &columns))
+            .await
+            .map_err(|e| Error::bug("reading a table back panicked").caused_by(e))?
     }
     async fn dead_letters(&self, options: &SinkOptions) -> Result<Box<dyn DeadLetters>> {
         let path = &self.config.path;

@@ -37,7 +37,7 @@ pub(crate) struct EmbeddedSink {
     rows: Arc<AtomicU64>,
 }
 
-fn user_schema(schema: &SchemaRef) -> SchemaRef {
+pub(crate) fn user_schema(schema: &SchemaRef) -> SchemaRef {
     Arc::new(Schema::new(schema.fields().iter().filter(|f| !is_hidden(f.name())).cloned().collect::<Vec<_>>()))
 }
 

@@ -200,7 +200,7 @@ fn stored_row(schema: &SchemaRef, found: &Row<'_>) -> rusqlite::Result<Result<(S
     Ok(rows_of(schema, columns).map(|row| (StoredRow { row, version, stamps }, expires)))
 }
 
-fn push_row(columns: &mut [Collected], found: &Row<'_>) -> rusqlite::Result<()> {
+pub(crate) fn push_row(columns: &mut [Collected], found: &Row<'_>) -> rusqlite::Result<()> {
     columns.iter_mut().enumerate().try_for_each(|(i, column)| {
         column.push(found.get_ref(i)?);
         Ok(())
@@ -208,7 +208,7 @@ fn push_row(columns: &mut [Collected], found: &Row<'_>) -> rusqlite::Result<()> 
 }
 
 /// The collected rows; a column that is declared as required may yet be null where another program wrote it.
-fn rows_of(schema: &SchemaRef, columns: Vec<Collected>) -> Result<RecordBatch> {
+pub(crate) fn rows_of(schema: &SchemaRef, columns: Vec<Collected>) -> Result<RecordBatch> {
     let arrays = columns.into_iter().map(Collected::finish).collect::<Result<Vec<_>>>()?;
     RecordBatch::try_new(schema.clone(), arrays)
         .map_err(|e| Error::environment("a stored row lacks a required value").caused_by(e))

@@ -14,6 +14,7 @@ mod mistakes;
 mod oversize;
 mod runs;
 mod state;
+mod summary;
 
 use std::path::Path;
 

@@ -102,3 +102,37 @@ fn what_cannot_be_produced_is_said() {
     produce("ride_in").ends(2).says(&["there is no source named `ride_in`", "did you mean `rides_in`?"]);
     produce("rides_in").ends(2).says(&["nothing can be put into `generate`"]);
 }
+
+#[test]
+fn a_query_tells_names_that_keep_no_rows_from_those_that_do() {
+    let shell = shell();
+    shell.starter("orders", &[("trips: 10000", "trips: 100")]);
+    let query = |sql: &str| shell.run(&["query", "orders.yaml", sql]).ends(2);
+    let can = "what can be queried: day_files, rides_per_day";
+    query("SELECT * FROM valid_rides").says(&["is a stream", "millstream preview orders.yaml valid_rides", can]);
+    query("SELECT * FROM valid_rides.rejected").says(&["`valid_rides.rejected` cannot be queried", can]);
+    query("SELECT * FROM refused").says(&["`refused` cannot be queried: it is a sink that appends", can]);
+    query("SELECT * FROM day_fils").says(&["no stream named `day_fils`", "did you mean `day_files`?"]);
+}
+
+/// What `run` suggests works, also where rows are kept in SQLite.
+#[test]
+fn rows_in_tables_of_sqlite_can_be_queried() {
+    let shell = shell();
+    let keyed =
+        "day_files: { from: [rides_per_day], write: db, mode: overwrite }\n  each: { from: valid_rides, write: db }";
+    shell.starter("orders", &[("trips: 10000", "trips: 100")]);
+    let text = std::fs::read_to_string(shell.folder.path().join("orders.yaml")).unwrap();
+    let sink = text.lines().find(|l| l.trim_start().starts_with("day_files:")).unwrap().trim();
+    let text =
+        text.replace(sink, keyed).replacen("  local:\n", "  local:\n    db: { embedded: { path: kept.db } }\n", 1);
+    shell.write("orders.yaml", &text);
+    shell.run(&["query", "orders.yaml", "SELECT * FROM day_files"]).ends(3).says(&["has not written anything yet"]);
+    assert!(!shell.folder.path().join("kept.db").exists(), "a question must not make a database");
+    let ran = shell.run(&["run", "orders.yaml"]).ends(0);
+    ran.says(&["First rows of day_files", "\"SELECT * FROM day_files\""]);
+    let asked = |sql: &str| shell.run(&["query", "orders.yaml", sql, "--format", "json"]).ends(0).out;
+    let sum = asked("SELECT SUM(rides) AS n FROM day_files");
+    assert_eq!(sum, asked("SELECT COUNT(*) AS n FROM each"));
+    assert!(!sum.contains(":0}"), "{sum}");
+}

@@ -92,7 +92,13 @@ fn a_bench_writes_its_figures() {
     let shell = shell();
     shell.starter("orders", &[("trips: 10000", "trips: 1000")]);
     let args = ["bench", "orders.yaml", "--workers", "1", "--repeat", "2", "--json", "bench.json"];
-    shell.run(&args).ends(0).says(&["records/s and core", "peak memory", "p99"]);
+    shell.run(&args).ends(0).says(&[
+        "records/s and core",
+        "peak memory",
+        "p99",
+        "warning: a bench writes for real, 2 times",
+        "day_files (directory), refused (directory)",
+    ]);
     let document: Value =
         serde_json::from_slice(&std::fs::read(shell.folder.path().join("bench.json")).unwrap()).unwrap();
     assert_eq!(document["runs"].as_array().unwrap().len(), 2);

@@ -61,9 +61,11 @@ impl Grammar for PipelineName {
     const EXAMPLES: &'static [&'static str] = &[];
 
     fn parse(text: &str) -> Result<String, Misread> {
-        Id::parse(&text.replace('-', "_"))
-            .map(|_| text.to_owned())
-            .map_err(|misread| Misread { message: format!("`{text}` cannot be the name of a pipeline"), ..misread })
+        Id::parse(&text.replace('-', "_")).map(|_| text.to_owned()).map_err(|misread| {
+            let message = format!("`{text}` cannot be the name of a pipeline");
+            let help = misread.help.replace("letters, digits and `_`", "letters, digits, `_` and `-`");
+            Misread { message, help, ..misread }
+        })
     }
 }
 

@@ -3,13 +3,14 @@
 //! Each is a type with a parser; the parser is also what the check calls, by the `format` of the type's schema.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::ops::Range;
 use std::str::FromStr;
 use std::time::Duration;
 
-use chrono::format::{Item, StrftimeItems};
+use chrono::format::{Item, Parsed as ReadTime, StrftimeItems};
 use millstream_core::schema::Zone;
-use millstream_core::time::EventTime;
+use millstream_core::time::{EventTime, strftime_of};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error as _};
 
@@ -195,10 +196,38 @@ impl Grammar for TimeFormat {
         }
         if items.iter().all(|item| matches!(item, Item::Literal(_) | Item::Space(_))) {
             let message = format!("`{text}` has no `%` field in it");
-            return Err(Misread::new(codes::BAD_TIME_FORMAT, message, help));
+            let meant = strftime_of(text).map(|meant| format!("write `{meant}`"));
+            return Err(Misread::new(codes::BAD_TIME_FORMAT, message, meant.as_deref().unwrap_or(help)));
         }
         Ok(text.to_owned())
     }
+}
+
+/// What some text that was written by a format tells who reads it by that format.
+fn reads(items: &[Item<'_>]) -> Option<ReadTime> {
+    let some = chrono::DateTime::from_timestamp(1_732_576_455, 123_456_000)?;
+    let (mut text, mut parsed) = (String::new(), ReadTime::new());
+    write!(text, "{}", some.format_with_items(items.iter())).ok()?;
+    chrono::format::parse(&mut parsed, &text, items.iter()).ok()?;
+    Some(parsed)
+}
+
+/// Why nothing can be read by a format: it names no whole day or, of timestamps, a part of a time of day that is none.
+/// What is wrong, and what to do.
+pub(crate) fn unreadable(format: &str, is_timestamp: bool) -> Option<(String, &'static str)> {
+    let items: Vec<Item<'_>> = StrftimeItems::new(format).collect();
+    let words = matches!(format, "epoch_s" | "epoch_ms" | "epoch_us");
+    let parsed = reads(&items).filter(|parsed| !words && parsed.timestamp().is_none())?;
+    if parsed.to_naive_date().is_err() {
+        let help = "a format has year, month and day in it, such as `%Y-%m-%d`; a time of day alone is a `string`";
+        return Some((format!("`{format}` names no whole day: nothing can be read by it"), help));
+    }
+    let any = parsed.hour_mod_12().is_some() || parsed.hour_div_12().is_some() || parsed.minute().is_some();
+    (is_timestamp && any && parsed.to_naive_time().is_err()).then(|| {
+        let help =
+            "a time has hour and minute (`%H:%M`), with `%I` also `%p`; a day without any time is its first instant";
+        (format!("`{format}` names a part of a time, and no whole one: nothing can be read by it"), help)
+    })
 }
 
 /// `America/New_York`.
@@ -335,5 +364,23 @@ mod tests {
         assert!(TimeFormat::parse("%Q").is_err());
         assert!(TimeFormat::parse("yyyy-MM-dd").is_err());
         assert_eq!(instant("2024-05-26"), instant("2024-05-26T02:00:00+02:00"));
+    }
+
+    #[test]
+    fn formats_that_can_read_nothing() {
+        let fine =
+            ["%Y-%m-%d %H:%M:%S", "%d.%m.%y", "%F", "%c", "%s", "epoch_ms", "%Y-%j", "%G-W%V-%u", "%+", "%d %b %Y"];
+        for format in fine {
+            assert!(TimeFormat::parse(format).is_ok(), "{format}");
+            assert_eq!(unreadable(format, true), None, "{format}");
+        }
+        for format in ["%H:%M:%S", "%Y-%m %H:%M", "%m/%d", "%d-%H"] {
+            assert!(unreadable(format, false).unwrap().0.contains("no whole day"), "{format}");
+        }
+        for format in ["%F %H", "%F %I:%M", "%F %M:%S"] {
+            assert!(unreadable(format, true).unwrap().0.contains("part of a time"), "{format}");
+            assert_eq!(unreadable(format, false), None, "{format}");
+        }
+        assert_eq!(TimeFormat::parse("yyyy-MM-dd").unwrap_err().help, "write `%Y-%m-%d`");
     }
 }

@@ -109,7 +109,7 @@ impl MergeWindow {
         }
         why.extend(failures.into_iter().map(|(row, text)| Why { row, rule: "expression", text }));
         if is_final && !why.is_empty() {
-            let refused = refuse(&self.component, "failed", &Batch::new(whole), why)?;
+            let refused = refuse(&self.component, "failed", &Batch::new(self.named(whole)?), why)?;
             out.counts.produced += refused.num_rows() as u64;
             out.give(port::FAILED, refused);
         }
@@ -154,6 +154,19 @@ impl MergeWindow {
             .collect();
         let times = state.iter().skip(state.len().saturating_sub(2));
         finish_rows(&(Arc::new(Schema::new(fields)) as SchemaRef), columns, times, len)
+    }
+
+    /// The aggregate's rows under the names that the user knows.
+    fn named(&self, rows: RecordBatch) -> Result<RecordBatch> {
+        let schema = rows.schema();
+        let own = visible(&schema);
+        let name = |(i, field): (usize, &FieldRef)| match self.plan.names.get(i).filter(|_| i < own) {
+            Some(name) => Arc::new(field.as_ref().clone().with_name(name)),
+            None => Arc::clone(field),
+        };
+        let fields: Vec<FieldRef> = schema.fields().iter().enumerate().map(name).collect();
+        let schema: SchemaRef = Arc::new(Schema::new(fields));
+        rows_of(&schema, rows.columns().to_vec(), rows.num_rows()).map_err(|e| self.broken(e))
     }
 
     fn broken(&self, e: datafusion::common::DataFusionError) -> Error {

@@ -57,6 +57,8 @@ pub(crate) struct WindowPlan {
     pub(crate) partial: SchemaRef,
     /// What the aggregate gives, with a tail.
     pub(crate) results: SchemaRef,
+    /// Its columns as the user knows them: by their names in the query's result, else as they are written.
+    pub(crate) names: Vec<String>,
     /// Steps from there to the query's result.
     pub(crate) above: Vec<Step>,
     /// Whether results are filtered: they are then given once, when they cannot change any more, because a
@@ -191,6 +193,7 @@ pub(crate) fn windowed(
         groups: grouped.columns,
         window_schema: grouped.window_schema,
         results,
+        names: names(plan, &above, aggregate),
         above: steps,
         having,
         emit,
@@ -198,6 +201,26 @@ pub(crate) fn windowed(
         words,
         output,
     })
+}
+
+/// What the user calls the columns of the aggregate.
+fn names(plan: &LogicalPlan, above: &[&LogicalPlan], aggregate: &AggregateNode) -> Vec<String> {
+    let mut names: Vec<String> =
+        aggregate.group_expr.iter().chain(&aggregate.aggr_expr).map(crate::cut::words).collect();
+    // Which column of the aggregate each column of a step is.
+    let mut origin: Vec<Option<usize>> = (0..names.len()).map(Some).collect();
+    for node in above.iter().rev() {
+        if let LogicalPlan::Projection(p) = node {
+            let from = |e| column_index(e, p.input.schema()).and_then(|i| origin.get(i).copied().flatten());
+            origin = p.expr.iter().map(from).collect();
+        }
+    }
+    for (field, from) in plan.schema().fields().iter().zip(origin) {
+        if let Some(name) = from.and_then(|i| names.get_mut(i)) {
+            field.name().clone_into(name);
+        }
+    }
+    names
 }
 
 /// The window that all branches have, at the same columns.
