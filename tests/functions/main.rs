@@ -181,6 +181,27 @@ fn queries_give_what_runs_give() {
     );
 }
 
+#[test]
+fn the_functions_of_a_file_are_listed() {
+    let shell = shell();
+    calls(&shell, ", max_in_flight: 7, deterministic: true", "");
+    let listed = shell.run(&["list", "calls.yaml"]).exits(0);
+    listed.says(&["slowly(bigint) -> bigint", "give null", "7 at once, 20s each, in any order, deterministic"]);
+    let udfs: Value = serde_json::from_str(&shell.run(&["list", "calls.yaml", "--json"]).exits(0).out).unwrap();
+    let expected = serde_json::json!({ "udfs": [{
+        "name": "slowly", "kind": "async", "args": [{ "type": "bigint", "optional": false }], "returns": "bigint",
+        "ordered": false, "timeout": "20s", "max_in_flight": 7, "deterministic": true,
+    }]});
+    assert_eq!(udfs, expected);
+    let file = std::fs::read_to_string(shell.folder.path().join("calls.yaml")).unwrap();
+    let (more, troubled) = (of_repository("tests/udfs/first_and_last"), of_repository("tests/udfs/troubled"));
+    let three =
+        format!("udfs: {{ ends: {{ crate: \"{more}\" }}, t: {{ crate: \"{troubled}\" }}, gone: {{ crate: nowhere }}, ");
+    shell.write("three.yaml", &file.replace("udfs: {", &three));
+    let listed = shell.run(&["list", "three.yaml"]).exits(2);
+    listed.says(&["ends(", "one per group", "t(string?, bigint) -> string", "but for argument 1", "there is no crate"]);
+}
+
 /// A geocoder: by latitude. 3 is never answered well, 4 only when it is asked for the third time.
 fn geocoder() -> String {
     use std::io::{BufRead as _, BufReader, Write as _};
