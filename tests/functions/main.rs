@@ -38,6 +38,31 @@ fn a_new_crate_is_called_before_there_is_a_pipeline() {
     shell.run(&["udf", "build", "udfs/nowhere"]).exits(2).says(&["there is no crate", "udf new"]);
 }
 
+/// The first block of a language in the guide.
+fn in_guide(language: &str) -> String {
+    let guide = std::fs::read_to_string(root().join("docs/udfs.md")).unwrap();
+    let (_, block) = guide.split_once(&format!("```{language}\n")).unwrap();
+    block.split_once("```").unwrap().0.to_owned()
+}
+
+#[test]
+fn the_guide_leads_from_nothing_to_a_function_in_a_running_pipeline() {
+    let shell = shell();
+    shell.run(&["udf", "new", "udfs/trip_score"]).exits(0);
+    shell.write("udfs/trip_score/src/lib.rs", &in_guide("rust"));
+    let rows = ["udf", "test", "udfs/trip_score", "--row", "[12.5, 3400]", "--row", "[null, 100]"];
+    assert_eq!(shell.run(&rows).exits(0).out, in_guide("text"));
+    shell.write("trips.yaml", &in_guide("yaml"));
+    shell.run(&["check", "trips.yaml"]).exits(0);
+    shell.run(&["test", "trips.yaml"]).exits(0).says(&["1 test passed"]);
+    let ran = shell.run(&["run", "trips.yaml"]).exits(0);
+    ran.says(&["every row is accounted for"]);
+    shell.run(&["list", "trips.yaml"]).exits(0).says(&["trip_score(double, bigint) -> bigint"]);
+    let results: Vec<_> = std::fs::read_dir(shell.folder.path().join("out/trips/scores")).unwrap().flatten().collect();
+    let rows: usize = results.iter().map(|f| std::fs::read_to_string(f.path()).unwrap().lines().count()).sum();
+    assert!(rows > 9_000, "{rows} of 10,000 generated trips are scored");
+}
+
 #[test]
 fn aggregates_and_async_functions_begin_the_same_way() {
     let shell = shell();
