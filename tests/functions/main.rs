@@ -207,6 +207,25 @@ fn queries_give_what_runs_give() {
 }
 
 #[test]
+fn aggregates_give_in_queries_what_they_give_in_windows() {
+    let shell = shell();
+    calls(&shell, ", deterministic: true", &rows([4, 3, 9, 2]));
+    let file = std::fs::read_to_string(shell.folder.path().join("calls.yaml")).unwrap();
+    let median = format!("udfs: {{ median_fare: {{ crate: \"{}\" }}, ", of_repository("udfs/median_fare"));
+    let file = file.replace("udfs: {", &median).replace("SUM(twice)", "median_fare(twice)");
+    shell.write("calls.yaml", &file);
+    shell.run(&["run", "calls.yaml"]).exits(0);
+    // Of 4, 6, 8, 18.
+    assert_eq!(query(&shell, "SELECT rows, total FROM hourly").exits(0).out, "rows,total\n4,7\n");
+    assert_eq!(query(&shell, "SELECT median_fare(twice) AS m FROM answers").exits(0).out, "m\n7\n");
+    let running = "SELECT id, median_fare(twice) OVER (ORDER BY id) AS m FROM answers ORDER BY id";
+    assert_eq!(query(&shell, running).exits(0).out, "id,m\n1,8\n2,7\n3,8\n4,7\n");
+    let sliding = "SELECT median_fare(twice) OVER (ORDER BY id ROWS 1 PRECEDING) AS m FROM answers";
+    query(&shell, sliding).exits(2).says(&["`median_fare` over a frame that slides", "UNBOUNDED PRECEDING"]);
+    query(&shell, "SELECT median_fare(CAST(NULL AS BIGINT)) AS m FROM answers").exits(0).says(&["m\n\"\"\n"]);
+}
+
+#[test]
 fn the_functions_of_a_file_are_listed() {
     let shell = shell();
     calls(&shell, ", max_in_flight: 7, deterministic: true", "");
