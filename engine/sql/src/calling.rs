@@ -333,4 +333,8 @@ impl Caller for Calling {
     fn held(&self) -> u64 {
         self.waiting.values().map(|w| w.batch.num_rows() as u64).sum()
     }
+
+    fn is_full(&self) -> bool {
+        self.calls.iter().flatten().any(Calls::is_full)
+    }
 }

@@ -189,6 +189,11 @@ impl Calls {
         self.exchange.open.load(Ordering::Relaxed)
     }
 
+    /// Whether as many rows wait as are under way: more would only wait longer, and checkpoints for them.
+    pub fn is_full(&self) -> bool {
+        self.open() >= 2 * self.udf.calling().max_in_flight as usize
+    }
+
     /// Waits until all rows are answered; in the order of their ids.
     pub fn wait(&self) -> Vec<Answer> {
         let mut all = BTreeMap::new();
