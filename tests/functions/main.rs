@@ -225,6 +225,40 @@ fn aggregates_give_in_queries_what_they_give_in_windows() {
     query(&shell, "SELECT median_fare(CAST(NULL AS BIGINT)) AS m FROM answers").exits(0).says(&["m\n\"\"\n"]);
 }
 
+/// Where `udf build` says that a crate's library is.
+fn built(shell: &Shell, folder: &str) -> String {
+    let said = shell.run(&["udf", "build", &of_repository(folder)]).exits(0).out;
+    said.lines().nth(1).unwrap().trim().to_owned()
+}
+
+#[test]
+fn a_built_library_needs_no_crate_but_its_types() {
+    let shell = shell();
+    calls(&shell, "", &rows([4, 3, 9, 2]));
+    let file = std::fs::read_to_string(shell.folder.path().join("calls.yaml")).unwrap();
+    let (head, rest) = file.split_once("udfs: {").unwrap();
+    let (_, rest) = rest.split_once("} }\n").unwrap();
+    let udfs = |returns: &str| {
+        let [surge, median, slowly] =
+            ["udfs/surge_multiplier", "udfs/median_fare", "tests/udfs/slowly"].map(|f| built(&shell, f));
+        format!(
+            "{head}udfs:
+  surge: {{ library: \"{surge}\", args: [bigint, bigint], returns: {returns} }}
+  middle: {{ library: \"{median}\", args: [bigint], returns: bigint, kind: aggregate }}
+  slowly: {{ library: \"{slowly}\", args: [bigint], returns: bigint, kind: async, timeout: 20s, max_in_flight: 2 }}
+{}",
+            rest.replace("SUM(twice)", "surge(middle(twice), 3)")
+        )
+    };
+    shell.write("calls.yaml", &udfs("double"));
+    shell.run(&["run", "calls.yaml"]).exits(0);
+    // 7 for 3
+    assert_eq!(query(&shell, "SELECT rows, total FROM hourly").exits(0).out, "rows,total\n4,2.0\n");
+    shell.write("calls.yaml", &udfs("bigint"));
+    let wrong = shell.run(&["check", "calls.yaml"]).exits(2);
+    wrong.says(&["is not a function (bigint, bigint) -> bigint", "the library gives double, and bigint is declared"]);
+}
+
 #[test]
 fn the_functions_of_a_file_are_listed() {
     let shell = shell();
