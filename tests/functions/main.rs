@@ -132,6 +132,29 @@ fn query(shell: &Shell, sql: &str) -> Ran {
     shell.run(&["query", "calls.yaml", sql, "--format", "csv"])
 }
 
+/// The ids of `list`, as they stand in its files.
+fn listed(shell: &Shell) -> Vec<i64> {
+    let mut ids = Vec::new();
+    for file in std::fs::read_dir(shell.folder.path().join("out/list")).unwrap().flatten() {
+        let text = std::fs::read_to_string(file.path()).unwrap();
+        ids.extend(text.lines().map(|l| serde_json::from_str::<Value>(l).unwrap()["id"].as_i64().unwrap()));
+    }
+    ids
+}
+
+#[test]
+fn order_is_kept_over_several_calls() {
+    let shell = shell();
+    calls(&shell, ", ordered: true, deterministic: true", &rows((0..60).map(|i| 120 - 2 * i)));
+    let file = std::fs::read_to_string(shell.folder.path().join("calls.yaml")).unwrap();
+    shell.write("calls.yaml", &file.replace("slowly(n) AS twice", "slowly(300 - slowly(n)) + slowly(n) AS twice"));
+    shell.run(&["run", "calls.yaml", "--workers", "1"]).exits(0).says(&["every row is accounted for"]);
+    assert_eq!(listed(&shell), (1..=60).collect::<Vec<i64>>());
+    let total: i64 = (0..60).map(|i| 120 - 2 * i).map(|n| 2 * (300 - 2 * n) + 2 * n).sum();
+    let kept = query(&shell, "SELECT count(*) AS rows, sum(twice) AS total FROM answers").exits(0);
+    assert_eq!(kept.out, format!("rows,total\n60,{total}\n"));
+}
+
 #[test]
 fn windows_wait_for_answers_and_order_is_kept_where_asked_for() {
     let shell = shell();
@@ -141,12 +164,7 @@ fn windows_wait_for_answers_and_order_is_kept_where_asked_for() {
     let total: i64 = (0..60).map(|i| 2 * (600 - 10 * i)).sum();
     let hours = query(&shell, "SELECT rows, total FROM hourly").exits(0);
     assert_eq!(hours.out, format!("rows,total\n60,{total}\n"));
-    let mut ids = Vec::new();
-    for file in std::fs::read_dir(shell.folder.path().join("out/list")).unwrap().flatten() {
-        let text = std::fs::read_to_string(file.path()).unwrap();
-        ids.extend(text.lines().map(|l| serde_json::from_str::<Value>(l).unwrap()["id"].as_i64().unwrap()));
-    }
-    assert_eq!(ids, (1..=60).collect::<Vec<i64>>());
+    assert_eq!(listed(&shell), (1..=60).collect::<Vec<i64>>());
     let kept = query(&shell, "SELECT count(*) AS rows, sum(twice) AS total FROM answers").exits(0);
     assert_eq!(kept.out, format!("rows,total\n60,{total}\n"));
 }
