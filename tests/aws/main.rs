@@ -10,6 +10,7 @@
 #![allow(clippy::disallowed_methods, reason = "processes are waited for and killed by the wall clock")]
 
 mod resources;
+mod surge;
 mod trips;
 mod world;
 

@@ -38,6 +38,31 @@ fn a_new_crate_is_called_before_there_is_a_pipeline() {
     shell.run(&["udf", "build", "udfs/nowhere"]).exits(2).says(&["there is no crate", "udf new"]);
 }
 
+/// The first block of a language in the guide.
+fn in_guide(language: &str) -> String {
+    let guide = std::fs::read_to_string(root().join("docs/udfs.md")).unwrap();
+    let (_, block) = guide.split_once(&format!("```{language}\n")).unwrap();
+    block.split_once("```").unwrap().0.to_owned()
+}
+
+#[test]
+fn the_guide_leads_from_nothing_to_a_function_in_a_running_pipeline() {
+    let shell = shell();
+    shell.run(&["udf", "new", "udfs/trip_score"]).exits(0);
+    shell.write("udfs/trip_score/src/lib.rs", &in_guide("rust"));
+    let rows = ["udf", "test", "udfs/trip_score", "--row", "[12.5, 3400]", "--row", "[null, 100]"];
+    assert_eq!(shell.run(&rows).exits(0).out, in_guide("text"));
+    shell.write("trips.yaml", &in_guide("yaml"));
+    shell.run(&["check", "trips.yaml"]).exits(0);
+    shell.run(&["test", "trips.yaml"]).exits(0).says(&["1 test passed"]);
+    let ran = shell.run(&["run", "trips.yaml"]).exits(0);
+    ran.says(&["every row is accounted for"]);
+    shell.run(&["list", "trips.yaml"]).exits(0).says(&["trip_score(double, bigint) -> bigint"]);
+    let results: Vec<_> = std::fs::read_dir(shell.folder.path().join("out/trips/scores")).unwrap().flatten().collect();
+    let rows: usize = results.iter().map(|f| std::fs::read_to_string(f.path()).unwrap().lines().count()).sum();
+    assert!(rows > 9_000, "{rows} of 10,000 generated trips are scored");
+}
+
 #[test]
 fn aggregates_and_async_functions_begin_the_same_way() {
     let shell = shell();
@@ -107,6 +132,29 @@ fn query(shell: &Shell, sql: &str) -> Ran {
     shell.run(&["query", "calls.yaml", sql, "--format", "csv"])
 }
 
+/// The ids of `list`, as they stand in its files.
+fn listed(shell: &Shell) -> Vec<i64> {
+    let mut ids = Vec::new();
+    for file in std::fs::read_dir(shell.folder.path().join("out/list")).unwrap().flatten() {
+        let text = std::fs::read_to_string(file.path()).unwrap();
+        ids.extend(text.lines().map(|l| serde_json::from_str::<Value>(l).unwrap()["id"].as_i64().unwrap()));
+    }
+    ids
+}
+
+#[test]
+fn order_is_kept_over_several_calls() {
+    let shell = shell();
+    calls(&shell, ", ordered: true, deterministic: true", &rows((0..60).map(|i| 120 - 2 * i)));
+    let file = std::fs::read_to_string(shell.folder.path().join("calls.yaml")).unwrap();
+    shell.write("calls.yaml", &file.replace("slowly(n) AS twice", "slowly(300 - slowly(n)) + slowly(n) AS twice"));
+    shell.run(&["run", "calls.yaml", "--workers", "1"]).exits(0).says(&["every row is accounted for"]);
+    assert_eq!(listed(&shell), (1..=60).collect::<Vec<i64>>());
+    let total: i64 = (0..60).map(|i| 120 - 2 * i).map(|n| 2 * (300 - 2 * n) + 2 * n).sum();
+    let kept = query(&shell, "SELECT count(*) AS rows, sum(twice) AS total FROM answers").exits(0);
+    assert_eq!(kept.out, format!("rows,total\n60,{total}\n"));
+}
+
 #[test]
 fn windows_wait_for_answers_and_order_is_kept_where_asked_for() {
     let shell = shell();
@@ -116,12 +164,7 @@ fn windows_wait_for_answers_and_order_is_kept_where_asked_for() {
     let total: i64 = (0..60).map(|i| 2 * (600 - 10 * i)).sum();
     let hours = query(&shell, "SELECT rows, total FROM hourly").exits(0);
     assert_eq!(hours.out, format!("rows,total\n60,{total}\n"));
-    let mut ids = Vec::new();
-    for file in std::fs::read_dir(shell.folder.path().join("out/list")).unwrap().flatten() {
-        let text = std::fs::read_to_string(file.path()).unwrap();
-        ids.extend(text.lines().map(|l| serde_json::from_str::<Value>(l).unwrap()["id"].as_i64().unwrap()));
-    }
-    assert_eq!(ids, (1..=60).collect::<Vec<i64>>());
+    assert_eq!(listed(&shell), (1..=60).collect::<Vec<i64>>());
     let kept = query(&shell, "SELECT count(*) AS rows, sum(twice) AS total FROM answers").exits(0);
     assert_eq!(kept.out, format!("rows,total\n60,{total}\n"));
 }
@@ -179,6 +222,80 @@ fn queries_give_what_runs_give() {
         "{}",
         shown.out
     );
+}
+
+#[test]
+fn aggregates_give_in_queries_what_they_give_in_windows() {
+    let shell = shell();
+    calls(&shell, ", deterministic: true", &rows([4, 3, 9, 2]));
+    let file = std::fs::read_to_string(shell.folder.path().join("calls.yaml")).unwrap();
+    let median = format!("udfs: {{ median_fare: {{ crate: \"{}\" }}, ", of_repository("udfs/median_fare"));
+    let file = file.replace("udfs: {", &median).replace("SUM(twice)", "median_fare(twice)");
+    shell.write("calls.yaml", &file);
+    shell.run(&["run", "calls.yaml"]).exits(0);
+    // Of 4, 6, 8, 18.
+    assert_eq!(query(&shell, "SELECT rows, total FROM hourly").exits(0).out, "rows,total\n4,7\n");
+    assert_eq!(query(&shell, "SELECT median_fare(twice) AS m FROM answers").exits(0).out, "m\n7\n");
+    let running = "SELECT id, median_fare(twice) OVER (ORDER BY id) AS m FROM answers ORDER BY id";
+    assert_eq!(query(&shell, running).exits(0).out, "id,m\n1,8\n2,7\n3,8\n4,7\n");
+    let sliding = "SELECT median_fare(twice) OVER (ORDER BY id ROWS 1 PRECEDING) AS m FROM answers";
+    query(&shell, sliding).exits(2).says(&["`median_fare` over a frame that slides", "UNBOUNDED PRECEDING"]);
+    query(&shell, "SELECT median_fare(CAST(NULL AS BIGINT)) AS m FROM answers").exits(0).says(&["m\n\"\"\n"]);
+}
+
+/// Where `udf build` says that a crate's library is.
+fn built(shell: &Shell, folder: &str) -> String {
+    let said = shell.run(&["udf", "build", &of_repository(folder)]).exits(0).out;
+    said.lines().nth(1).unwrap().trim().to_owned()
+}
+
+#[test]
+fn a_built_library_needs_no_crate_but_its_types() {
+    let shell = shell();
+    calls(&shell, "", &rows([4, 3, 9, 2]));
+    let file = std::fs::read_to_string(shell.folder.path().join("calls.yaml")).unwrap();
+    let (head, rest) = file.split_once("udfs: {").unwrap();
+    let (_, rest) = rest.split_once("} }\n").unwrap();
+    let udfs = |returns: &str| {
+        let [surge, median, slowly] =
+            ["udfs/surge_multiplier", "udfs/median_fare", "tests/udfs/slowly"].map(|f| built(&shell, f));
+        format!(
+            "{head}udfs:
+  surge: {{ library: \"{surge}\", args: [bigint, bigint], returns: {returns} }}
+  middle: {{ library: \"{median}\", args: [bigint], returns: bigint, kind: aggregate }}
+  slowly: {{ library: \"{slowly}\", args: [bigint], returns: bigint, kind: async, timeout: 20s, max_in_flight: 2 }}
+{}",
+            rest.replace("SUM(twice)", "surge(middle(twice), 3)")
+        )
+    };
+    shell.write("calls.yaml", &udfs("double"));
+    shell.run(&["run", "calls.yaml"]).exits(0);
+    // 7 for 3
+    assert_eq!(query(&shell, "SELECT rows, total FROM hourly").exits(0).out, "rows,total\n4,2.0\n");
+    shell.write("calls.yaml", &udfs("bigint"));
+    let wrong = shell.run(&["check", "calls.yaml"]).exits(2);
+    wrong.says(&["is not a function (bigint, bigint) -> bigint", "the library gives double, and bigint is declared"]);
+}
+
+#[test]
+fn the_functions_of_a_file_are_listed() {
+    let shell = shell();
+    calls(&shell, ", max_in_flight: 7, deterministic: true", "");
+    let listed = shell.run(&["list", "calls.yaml"]).exits(0);
+    listed.says(&["slowly(bigint) -> bigint", "give null", "7 at once, 20s each, in any order, deterministic"]);
+    let udfs: Value = serde_json::from_str(&shell.run(&["list", "calls.yaml", "--json"]).exits(0).out).unwrap();
+    let expected = serde_json::json!({ "udfs": [{
+        "name": "slowly", "kind": "async", "args": [{ "type": "bigint", "optional": false }], "returns": "bigint",
+        "ordered": false, "timeout": "20s", "max_in_flight": 7, "deterministic": true,
+    }]});
+    assert_eq!(udfs, expected);
+    let file = std::fs::read_to_string(shell.folder.path().join("calls.yaml")).unwrap();
+    let (more, troubled) = (of_repository("tests/udfs/first_and_last"), of_repository("tests/udfs/troubled"));
+    let three =
+        format!("udfs: {{ ends: {{ crate: \"{more}\" }}, t: {{ crate: \"{troubled}\" }}, gone: {{ crate: nowhere }}, ");
+    shell.write("three.yaml", &file.replace("udfs: {", &three));
+    let listed = shell.run(&["list", "three.yaml"]).exits(2);
+    listed.says(&["ends(", "one per group", "t(string?, bigint) -> string", "but for argument 1", "there is no crate"]);
 }
 
 /// A geocoder: by latitude. 3 is never answered well, 4 only when it is asked for the third time.

@@ -80,7 +80,7 @@ pub(crate) enum Command {
     /// Functions of your own for SQL, in Rust.
     #[command(subcommand)]
     Udf(UdfCommand),
-    /// Lists the connectors.
+    /// Lists the connectors, or the functions of a pipeline file.
     List(ListArgs),
     /// Shows the options of a connector.
     Docs(DocsArgs),
@@ -364,6 +364,10 @@ pub(crate) struct BenchArgs {
 /// Options of `list`.
 #[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct ListArgs {
+    /// A pipeline file: its functions are listed, with what they take and give.
+    pub(crate) file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) reading: ReadArgs,
     /// Print them as one JSON document.
     #[arg(long)]
     pub(crate) json: bool,

@@ -1,4 +1,4 @@
-//! `list`: the connectors there are.
+//! `list`: the connectors there are, or the functions of a file.
 
 use millstream_core::connector::{ConnectorKind, Role};
 use serde_json::json;
@@ -6,11 +6,15 @@ use serde_json::json;
 use crate::args::ListArgs;
 use crate::exit::Failure;
 use crate::grid::Grid;
-use crate::{registry, terminal};
+use crate::load::{self, Purpose};
+use crate::{registry, terminal, udf_list};
 
 /// Runs the command.
 pub(crate) fn execute(args: &ListArgs) -> Result<(), Failure> {
     let registry = registry::registry();
+    if let Some(file) = &args.file {
+        return udf_list::print(&load::load(file, &args.reading, Purpose::Looking, &registry)?, args.json);
+    }
     if args.json {
         let all: Vec<_> = registry.kinds().iter().map(entry).collect();
         terminal::line(&format!("{:#}", json!({ "connectors": all })));

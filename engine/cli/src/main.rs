@@ -46,6 +46,7 @@ mod summary;
 mod terminal;
 mod test;
 mod udf;
+mod udf_list;
 mod udf_rows;
 mod uses;
 mod written;

@@ -38,4 +38,6 @@ pub trait Caller: Send {
     fn take(&mut self) -> Result<Vec<Answered>>;
     /// Rows taken in and not done.
     fn held(&self) -> u64;
+    /// Whether enough rows wait for their turn to ask: sources better read no further. What is given anyway is taken.
+    fn is_full(&self) -> bool;
 }

@@ -1,8 +1,9 @@
 //! Hosts a caller: keeps the tick of every batch open until all of its rows are answered.
 //!
 //! So a watermark passes behind rows that wait for an answer, never before them, and what waits counts as in flight:
-//! sources read no further than that allows. A boundary passes when everything before it is answered, which the caller's
-//! time-outs bound; rows beyond it wait in the stash.
+//! sources read no further than that allows, nor while a caller of their worker has enough to ask. A boundary passes
+//! when everything before it is answered, which the caller's time-outs and how many it asks at once bound; rows beyond
+//! it wait in the stash.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -44,6 +45,8 @@ struct CallerHost {
     tally: Tally,
     waiting: BTreeMap<u64, Waiting>,
     next_ticket: u64,
+    /// Whether sources were told to wait.
+    full: bool,
     node: usize,
     ctx: Rc<WorkerContext>,
 }
@@ -82,6 +85,7 @@ pub(crate) fn host<'s>(
         tally,
         waiting: BTreeMap::new(),
         next_ticket: 0,
+        full: false,
         node,
         ctx: ctx.clone(),
     });
@@ -110,6 +114,10 @@ impl CallerHost {
         self.take_batches()?;
         self.answers()?;
         self.pass_ticks(frontiers)?;
+        if self.caller.is_full() != self.full {
+            self.full = !self.full;
+            self.ctx.caller_is_full(self.full);
+        }
         if let Some(m) = self.tally.shared() {
             m.set_held(self.ctx.index, self.caller.held());
         }

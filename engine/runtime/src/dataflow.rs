@@ -49,6 +49,8 @@ pub(crate) struct WorkerContext {
     pub(crate) mail_activator: RefCell<Option<Arc<SyncActivator>>>,
     /// Bytes in outboxes of this worker, and whether a checkpoint was asked for because of them.
     held: Cell<(u64, bool)>,
+    /// Callers of this worker that have enough to ask.
+    full: Cell<usize>,
     /// Ticks that began here and are not complete, with when they began.
     open_ticks: RefCell<VecDeque<(u64, u64)>>,
     /// Bytes of records given at a tick that is not complete, oldest first, and their sum.
@@ -70,6 +72,7 @@ impl WorkerContext {
             outgoing,
             mail_activator: RefCell::default(),
             held: Cell::default(),
+            full: Cell::default(),
             open_ticks: RefCell::default(),
             in_flight: RefCell::default(),
             shared,
@@ -161,7 +164,14 @@ impl WorkerContext {
 
     /// Whether sources of this worker may read on.
     pub(crate) fn has_room(&self) -> bool {
-        self.in_flight.borrow().1 + self.held.get().0 < self.shared.options.max_in_flight
+        let bytes = self.in_flight.borrow().1 + self.held.get().0;
+        self.full.get() == 0 && bytes < self.shared.options.max_in_flight
+    }
+
+    /// A caller has enough to ask, or not any more. Its rows may be few bytes and take long: a checkpoint waits for them.
+    pub(crate) fn caller_is_full(&self, full: bool) {
+        let callers = self.full.get();
+        self.full.set(if full { callers + 1 } else { callers.saturating_sub(1) });
     }
 
     /// Bytes were given at `tick`.

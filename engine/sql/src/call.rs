@@ -5,31 +5,30 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::datatypes::Field;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, DFSchemaRef, Result as DfResult, plan_datafusion_err};
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, LogicalPlanBuilder, UserDefinedLogicalNodeCore};
 use millstream_udf::{Kind, Udf};
 
 use crate::udf::misuse;
 
-/// The column a call adds.
-const RESULT: &str = "__call";
-
 /// All columns of `input`, then the result of a call.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct CallNode {
     input: LogicalPlan,
     call: Expr,
+    /// Name of the column that the call adds.
+    result: String,
     schema: DFSchemaRef,
 }
 
 impl CallNode {
-    fn new(input: LogicalPlan, call: Expr) -> DfResult<Self> {
+    fn new(input: LogicalPlan, call: Expr, result: String) -> DfResult<Self> {
         let udf = async_udf(&call).ok_or_else(|| plan_datafusion_err!("`{call}` is no call of an async function"))?;
-        let result = Arc::new(Field::new(RESULT, udf.signature().returns.arrow(), true));
-        let fields = input.schema().iter().map(|(q, f)| (q.cloned(), Arc::clone(f))).chain([(None, result)]);
+        let field = Arc::new(Field::new(&result, udf.signature().returns.arrow(), true));
+        let fields = input.schema().iter().map(|(q, f)| (q.cloned(), Arc::clone(f))).chain([(None, field)]);
         let schema = DFSchema::new_with_metadata(fields.collect(), input.schema().metadata().clone())?;
-        Ok(Self { input, call, schema: Arc::new(schema) })
+        Ok(Self { input, call, result, schema: Arc::new(schema) })
     }
 
     pub(crate) fn input(&self) -> &LogicalPlan {
@@ -69,7 +68,7 @@ impl UserDefinedLogicalNodeCore for CallNode {
     }
     fn with_exprs_and_inputs(&self, exprs: Vec<Expr>, inputs: Vec<LogicalPlan>) -> DfResult<Self> {
         match (exprs.into_iter().next(), inputs.into_iter().next()) {
-            (Some(call), Some(input)) => Self::new(input, call),
+            (Some(call), Some(input)) => Self::new(input, call, self.result.clone()),
             _ => Err(plan_datafusion_err!("a call needs its input and its arguments")),
         }
     }
@@ -80,14 +79,15 @@ pub(crate) fn async_udf(expr: &Expr) -> Option<&Udf> {
     misuse::call(expr).map(|(udf, _)| udf).filter(|udf| udf.signature().kind == Kind::Async)
 }
 
-/// The calls of async functions in an expression, outermost first, each once.
+/// The calls of async functions in an expression, each once; a call stands behind those in its arguments.
 pub(crate) fn calls_in(expr: &Expr, found: &mut Vec<Expr>) {
-    let _ = expr.apply(|e| {
-        if async_udf(e).is_some() && !found.contains(e) {
-            found.push(e.clone());
-        }
-        Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
+    let _ = expr.apply_children(|e| {
+        calls_in(e, found);
+        Ok(TreeNodeRecursion::Continue)
     });
+    if async_udf(expr).is_some() && !found.contains(expr) {
+        found.push(expr.clone());
+    }
 }
 
 /// The calls of async functions in a plan, each once.
@@ -95,9 +95,33 @@ pub(crate) fn calls_of(plan: &LogicalPlan) -> Vec<Expr> {
     let mut found = Vec::new();
     let _ = plan.apply_with_subqueries(|node| {
         node.expressions().iter().for_each(|e| calls_in(e, &mut found));
-        Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
+        Ok(TreeNodeRecursion::Continue)
     });
     found
+}
+
+/// The column of each call that was cut out.
+type Results = Vec<(Expr, Expr)>;
+
+/// The same expression over the results of calls.
+fn over_results(expr: Expr, results: &Results) -> DfResult<Transformed<Expr>> {
+    expr.transform_down(|e| {
+        let result = results.iter().find(|(call, _)| *call == e);
+        Ok(result.map_or_else(|| Transformed::no(e), |(_, column)| Transformed::yes(column.clone())))
+    })
+}
+
+/// Below `input`'s reader, a node per call, those in arguments of others first.
+fn with_calls(mut input: LogicalPlan, calls: Vec<Expr>) -> DfResult<(LogicalPlan, Results)> {
+    let mut results = Results::new();
+    for (call, number) in calls.into_iter().zip(1..) {
+        let over = call.clone().map_children(|argument| over_results(argument, &results))?.data;
+        let name = format!("__call{number}");
+        let node = Arc::new(CallNode::new(input, over, name.clone())?);
+        input = LogicalPlan::Extension(Extension { node });
+        results.push((call, Expr::Column(Column::new_unqualified(name))));
+    }
+    Ok((input, results))
 }
 
 /// The same plan with the calls of async functions in nodes of their own, below the projection or filter that needs them.
@@ -110,16 +134,14 @@ pub(crate) fn cut_calls(plan: LogicalPlan) -> DfResult<LogicalPlan> {
         };
         let mut calls = Vec::new();
         exprs.iter().for_each(|e| calls_in(e, &mut calls));
-        let [call] = calls.as_slice() else { return Ok(Transformed::no(node)) };
-        let called = CallNode::new(input, call.clone())?;
-        let called = LogicalPlan::Extension(Extension { node: Arc::new(called) });
-        let result = Expr::Column(Column::new_unqualified(RESULT));
+        if calls.is_empty() {
+            return Ok(Transformed::no(node));
+        }
+        let (called, results) = with_calls(input, calls)?;
         let replaced = exprs.into_iter().map(|e| {
             let name = e.qualified_name();
             let is_column = matches!(node, LogicalPlan::Projection(_));
-            let e = e.transform_down(|e| {
-                Ok(if e == *call { Transformed::yes(result.clone()) } else { Transformed::no(e) })
-            })?;
+            let e = over_results(e, &results)?;
             // A projection's columns keep their names.
             Ok(if is_column && e.transformed { e.data.alias_qualified(name.0, name.1) } else { e.data })
         });
@@ -128,7 +150,7 @@ pub(crate) fn cut_calls(plan: LogicalPlan) -> DfResult<LogicalPlan> {
             node.schema().iter().map(|(q, f)| Expr::Column(Column::new(q.cloned(), f.name()))).collect();
         let is_filter = matches!(node, LogicalPlan::Filter(_));
         let node = node.with_new_exprs(replaced, vec![called])?;
-        // A filter gives what it takes: without the result.
+        // A filter gives what it takes: without the results.
         let node = if is_filter { LogicalPlanBuilder::from(node).project(kept)?.build()? } else { node };
         Ok(Transformed::yes(node))
     })?;

@@ -1,15 +1,15 @@
-//! The operator of queries that call an async function: rows go through the steps before the call, wait for its answer,
-//! and go through the steps behind it.
+//! The operator of queries that call async functions: rows go through the steps before a call, wait for its answer, and go
+//! through the steps behind it, up to the next call.
 //!
 //! ```text
-//! batch -> steps -> rows with arguments -> [calls] -> rows with the result -> steps -> batches
+//! batch -> steps -> rows with arguments -> [calls] -> rows with the result -> steps -> [calls] -> .. -> batches
 //!             \-> .failed                      \-> .failed               \-> .failed
 //! ```
 //!
 //! Rows of an unordered function go on as they are answered; those of an ordered one wait for all rows before them on the
 //! same worker. What becomes of a row does not depend on that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
@@ -27,11 +27,17 @@ use crate::output::Finish;
 use crate::query::port;
 use crate::refuse::{Why, refuse};
 
-/// One chain with its call.
+/// One chain with its calls.
 #[derive(Debug, Clone)]
 pub(crate) struct Path {
-    /// The scan and the steps before the call; the last one computes all columns, then the arguments.
+    /// The scan and the steps before the first call; the last one computes all columns, then the arguments.
     before: Chain,
+    pauses: Vec<Pause>,
+}
+
+/// A call, and the steps up to the next one.
+#[derive(Debug, Clone)]
+struct Pause {
     udf: Udf,
     /// How many arguments.
     args: usize,
@@ -41,30 +47,35 @@ pub(crate) struct Path {
 }
 
 impl Path {
-    /// Splits a chain at its call; none where it has none.
-    pub(crate) fn of(chain: Chain) -> Option<Self> {
-        let at = chain.steps.iter().position(|s| matches!(s, Step::Call { .. }))?;
-        let Chain { scan, mut steps } = chain;
-        let after = steps.split_off(at + 1);
-        match steps.pop() {
-            Some(Step::Call { udf, args, schema }) => {
-                Some(Self { before: Chain { scan, steps }, udf, args, called: schema, after })
+    /// Splits a chain at its calls.
+    pub(crate) fn of(chain: Chain) -> Self {
+        let Chain { scan, steps } = chain;
+        let (mut before, mut pauses) = (Vec::new(), Vec::<Pause>::new());
+        for step in steps {
+            match (step, pauses.last_mut()) {
+                (Step::Call { udf, args, schema }, _) => {
+                    pauses.push(Pause { udf, args, called: schema, after: Vec::new() });
+                }
+                (step, Some(pause)) => pause.after.push(step),
+                (step, None) => before.push(step),
             }
-            _ => None,
         }
+        Self { before: Chain { scan, steps: before }, pauses }
     }
 }
 
 /// Rows that wait.
 struct Part {
     path: usize,
+    /// At which of the path's calls.
+    pause: usize,
     /// With arguments.
     rows: RecordBatch,
     /// Under which id the first one is asked.
     first: u64,
-    /// By row, until it is given on.
+    /// By row, until it is taken on.
     answers: Vec<Option<std::result::Result<ArrayRef, String>>>,
-    /// Rows that are answered and not given on.
+    /// Rows that are answered and not taken on.
     ready: Vec<usize>,
     /// Rows that are not answered.
     open: usize,
@@ -74,9 +85,16 @@ struct Part {
 struct Waiting {
     batch: Batch,
     fates: Fates,
-    parts: Vec<Part>,
-    /// Rows that failed before the call.
-    failures: Vec<Failure>,
+    /// By number; those that are done are gone.
+    parts: BTreeMap<usize, Part>,
+    next_part: usize,
+    /// Parts with rows that are ready.
+    ready: BTreeSet<usize>,
+    /// Rows of all parts that are not answered.
+    open: usize,
+    /// Rows behind the last step.
+    rows: Vec<RecordBatch>,
+    failed: Vec<Why>,
 }
 
 /// The operator.
@@ -84,8 +102,8 @@ pub(crate) struct Calling {
     /// Per input port, its paths, by their place in `paths`.
     ports: Vec<Vec<usize>>,
     paths: Vec<Path>,
-    /// By path.
-    calls: Vec<Calls>,
+    /// By path, by pause.
+    calls: Vec<Vec<Calls>>,
     finish: Finish,
     component: String,
     ordered: bool,
@@ -94,7 +112,7 @@ pub(crate) struct Calling {
     /// By first id: which batch, which of its parts.
     asked: BTreeMap<u64, (u64, usize)>,
     /// Batches about which there is something to say.
-    touched: std::collections::BTreeSet<u64>,
+    touched: BTreeSet<u64>,
 }
 
 impl Calling {
@@ -105,12 +123,13 @@ impl Calling {
             places.push((paths.len()..paths.len() + port.len()).collect());
             paths.extend(port);
         }
-        let start = |path: &Path| {
+        let start = |pause: &Pause| {
             let wake = Arc::clone(wake);
-            Calls::start(&path.udf, move || wake())
+            Calls::start(&pause.udf, move || wake())
         };
-        let calls = paths.iter().map(start).collect::<std::result::Result<Vec<_>, _>>().map_err(Error::from)?;
-        let ordered = paths.iter().any(|p| p.udf.calling().ordered);
+        let of_path = |path: &Path| path.pauses.iter().map(start).collect::<std::result::Result<Vec<_>, _>>();
+        let calls = paths.iter().map(of_path).collect::<std::result::Result<Vec<_>, _>>().map_err(Error::from)?;
+        let ordered = paths.iter().flat_map(|p| &p.pauses).any(|p| p.udf.calling().ordered);
         Ok(Self {
             ports: places,
             paths,
@@ -121,78 +140,110 @@ impl Calling {
             next: 0,
             waiting: BTreeMap::new(),
             asked: BTreeMap::new(),
-            touched: std::collections::BTreeSet::new(),
+            touched: BTreeSet::new(),
         })
     }
 
-    /// Has calls made for rows with arguments.
-    fn ask(&mut self, path: usize, rows: RecordBatch, ticket: u64, number: usize) -> Result<Part> {
-        let (Some(plan), Some(calls)) = (self.paths.get(path), self.calls.get(path)) else {
-            return Err(Error::bug("a path that is not there"));
+    /// Rows before a path's call number `pause`: has the calls made; behind the last one, there is none.
+    fn ask(&mut self, (path, pause): (usize, usize), rows: RecordBatch, ticket: u64) -> Result<()> {
+        let plan = self.paths.get(path).ok_or_else(|| Error::bug("a path that is not there"))?;
+        let waiting = self.waiting.get_mut(&ticket).ok_or_else(|| Error::bug("a batch that is not there"))?;
+        let (Some(plan), Some(calls)) = (plan.pauses.get(pause), self.calls.get(path).and_then(|c| c.get(pause)))
+        else {
+            waiting.rows.push(rows);
+            return Ok(());
         };
         let end = visible(rows.schema_ref());
         let args: Vec<ArrayRef> = rows.columns().iter().take(end).skip(end - plan.args.min(end)).cloned().collect();
-        let first = self.next;
-        let len = rows.num_rows();
+        let (first, number, len) = (self.next, waiting.next_part, rows.num_rows());
         self.next += len as u64;
+        waiting.next_part += 1;
+        waiting.open += len;
         self.asked.insert(first, (ticket, number));
         calls.call(first, &args);
-        Ok(Part { path, rows, first, answers: vec![None; len], ready: Vec::new(), open: len })
+        let part = Part { path, pause, rows, first, answers: vec![None; len], ready: Vec::new(), open: len };
+        waiting.parts.insert(number, part);
+        Ok(())
     }
 
-    fn answered(&mut self, answers: Vec<Answer>) {
+    /// Takes answers in; whether there are any.
+    fn answered(&mut self) -> bool {
+        let answers: Vec<Answer> = self.calls.iter().flatten().flat_map(Calls::take).collect();
+        let any = !answers.is_empty();
         for (id, answer) in answers {
             let Some((first, &(ticket, number))) = self.asked.range(..=id).next_back() else { continue };
             let row = (id - first) as usize;
-            let part = self.waiting.get_mut(&ticket).and_then(|w| w.parts.get_mut(number));
-            let Some(part) = part else { continue };
+            let Some(waiting) = self.waiting.get_mut(&ticket) else { continue };
+            let Some(part) = waiting.parts.get_mut(&number) else { continue };
             if let Some(place) = part.answers.get_mut(row).filter(|a| a.is_none()) {
                 *place = Some(answer.map_err(|e| e.to_string()));
                 part.ready.push(row);
                 part.open -= 1;
+                waiting.open -= 1;
+                waiting.ready.insert(number);
                 self.touched.insert(ticket);
             }
         }
+        any
     }
 
-    /// Gives on what is answered of a batch; whether that is all of it.
-    fn give(&mut self, ticket: u64, out: &mut Output) -> Result<bool> {
-        let Some(waiting) = self.waiting.get_mut(&ticket) else { return Ok(true) };
-        let mut failures = std::mem::take(&mut waiting.failures);
-        let mut whys: Vec<Why> = Vec::new();
-        let mut rows = Vec::new();
-        for part in &mut waiting.parts {
-            let Some(path) = self.paths.get(part.path) else { continue };
-            let answered =
-                join(path, part, &mut whys).map_err(|e| Error::bug("answers do not fit their rows").caused_by(e))?;
-            if let Some(answered) = answered {
-                run_steps(&path.after, answered, &mut rows, &mut failures);
+    /// Takes the answered rows of a batch on, to their next call or to the end.
+    fn advance(&mut self, ticket: u64) -> Result<()> {
+        // In an ordered query only where all rows are answered: they keep their order.
+        let goes_on = |w: &&mut Waiting| !self.ordered || w.open == 0;
+        let ready = self.waiting.get_mut(&ticket).filter(goes_on).map(|w| std::mem::take(&mut w.ready));
+        for number in ready.into_iter().flatten() {
+            let Some(waiting) = self.waiting.get_mut(&ticket) else { continue };
+            let Some(part) = waiting.parts.get_mut(&number) else { continue };
+            let (path, pause) = (part.path, part.pause);
+            let Some(plan) = self.paths.get(path).and_then(|p| p.pauses.get(pause)) else { continue };
+            let joined = join(plan, part, &mut waiting.failed);
+            let joined = joined.map_err(|e| Error::bug("answers do not fit their rows").caused_by(e))?;
+            if part.open == 0 {
+                self.asked.remove(&part.first);
+                waiting.parts.remove(&number);
+            }
+            let (mut rows, mut failures) = (Vec::new(), Vec::new());
+            if let Some(joined) = joined {
+                run_steps(&plan.after, joined, &mut rows, &mut failures);
+            }
+            waiting.failed.extend(failures.into_iter().map(why));
+            for rows in rows {
+                self.ask((path, pause + 1), rows, ticket)?;
             }
         }
-        for rows in rows {
+        Ok(())
+    }
+
+    /// Gives on what has come of a batch; whether that is all.
+    fn give(&mut self, ticket: u64, out: &mut Output) -> Result<bool> {
+        let Some(waiting) = self.waiting.get_mut(&ticket) else { return Ok(true) };
+        for rows in std::mem::take(&mut waiting.rows) {
             waiting.fates.mark(&rows, Fate::Out).map_err(|e| Error::bug("rows lost their input").caused_by(e))?;
             out.give(port::RESULTS, waiting.batch.with_rows(self.finish.rows(rows)?));
         }
-        whys.extend(failures.into_iter().map(|(row, text)| Why { row, rule: "expression", text }));
-        if !whys.is_empty() {
-            whys.iter().for_each(|why| waiting.fates.set(why.row, Fate::Failed));
-            let refused = refuse(&self.component, "failed", &waiting.batch, whys)?;
+        let failed = std::mem::take(&mut waiting.failed);
+        if !failed.is_empty() {
+            failed.iter().for_each(|why| waiting.fates.set(why.row, Fate::Failed));
+            let refused = refuse(&self.component, "failed", &waiting.batch, failed)?;
             waiting.fates.refused(Fate::Failed, refused.num_rows());
             out.give(port::FAILED, refused);
         }
-        let done = waiting.parts.iter().all(|p| p.open == 0);
+        let done = waiting.open == 0;
         if done && let Some(waiting) = self.waiting.remove(&ticket) {
             waiting.fates.count(&mut out.counts);
-            waiting.parts.iter().for_each(|p| {
-                self.asked.remove(&p.first);
-            });
         }
         Ok(done)
     }
 }
 
+/// An expression that failed on a row.
+fn why((row, text): Failure) -> Why {
+    Why { row, rule: "expression", text }
+}
+
 /// The answered rows of a part with their results in place of the arguments; those without one go to `failed`.
-fn join(path: &Path, part: &mut Part, failed: &mut Vec<Why>) -> DfResult<Option<RecordBatch>> {
+fn join(pause: &Pause, part: &mut Part, failed: &mut Vec<Why>) -> DfResult<Option<RecordBatch>> {
     let mut ready = std::mem::take(&mut part.ready);
     ready.sort_unstable();
     let inputs = input_rows(&part.rows)?;
@@ -217,55 +268,73 @@ fn join(path: &Path, part: &mut Part, failed: &mut Vec<Why>) -> DfResult<Option<
     let results = concat(&results)?;
     let rows = take_record_batch(&part.rows, &UInt32Array::from(kept))?;
     let end = visible(rows.schema_ref());
-    let columns = end.checked_sub(path.args).ok_or_else(|| exec_datafusion_err!("rows without their arguments"))?;
+    let columns = end.checked_sub(pause.args).ok_or_else(|| exec_datafusion_err!("rows without their arguments"))?;
     let mut all: Vec<ArrayRef> = rows.columns().iter().take(columns).cloned().collect();
     all.push(results);
     all.extend(rows.columns().iter().skip(end).take(tail::LEN).cloned());
-    rows_of(&path.called, all, rows.num_rows()).map(Some)
+    rows_of(&pause.called, all, rows.num_rows()).map(Some)
 }
 
 impl Caller for Calling {
     fn on_batch(&mut self, InPort(input): InPort, batch: Batch, ticket: u64) -> Result<()> {
-        let mut waiting =
-            Waiting { fates: Fates::new(batch.num_rows()), parts: Vec::new(), failures: Vec::new(), batch };
+        let (mut asked, mut failures) = (Vec::new(), Vec::new());
         for path in self.ports.get(input).cloned().unwrap_or_default() {
-            let Some(before) = self.paths.get(path).map(|p| p.before.clone()) else { continue };
-            for rows in before.run(&waiting.batch, &mut waiting.failures)? {
-                let number = waiting.parts.len();
-                waiting.parts.push(self.ask(path, rows, ticket, number)?);
-            }
+            let Some(plan) = self.paths.get(path) else { continue };
+            asked.extend(plan.before.run(&batch, &mut failures)?.into_iter().map(|rows| (path, rows)));
         }
+        let waiting = Waiting {
+            fates: Fates::new(batch.num_rows()),
+            batch,
+            parts: BTreeMap::new(),
+            next_part: 0,
+            ready: BTreeSet::new(),
+            open: 0,
+            rows: Vec::new(),
+            failed: failures.into_iter().map(why).collect(),
+        };
         self.waiting.insert(ticket, waiting);
         self.touched.insert(ticket);
+        for (path, rows) in asked {
+            self.ask((path, 0), rows, ticket)?;
+        }
         Ok(())
     }
 
     fn take(&mut self) -> Result<Vec<Answered>> {
-        let answers: Vec<Answer> = self.calls.iter().flat_map(Calls::take).collect();
-        self.answered(answers);
+        let mut touched = std::mem::take(&mut self.touched);
+        // A call that `advance` asks for may be answered at once, with null: nobody wakes us for that.
+        while self.answered() {
+            let of_these = std::mem::take(&mut self.touched);
+            for ticket in &of_these {
+                self.advance(*ticket)?;
+            }
+            touched.extend(of_these);
+        }
         let mut all = Vec::new();
+        let mut say = |ticket: u64, calling: &mut Self| -> Result<()> {
+            let mut out = Output::default();
+            let done = calling.give(ticket, &mut out)?;
+            all.push(Answered { ticket, out, done });
+            Ok(())
+        };
         if self.ordered {
             // Only what nothing before it waits for.
-            while let Some(ticket) = self.waiting.first_key_value().map(|(t, _)| *t) {
-                if self.waiting.get(&ticket).is_some_and(|w| w.parts.iter().any(|p| p.open > 0)) {
-                    break;
-                }
-                let mut out = Output::default();
-                let done = self.give(ticket, &mut out)?;
-                all.push(Answered { ticket, out, done });
+            while let Some(ticket) = self.waiting.first_key_value().filter(|(_, w)| w.open == 0).map(|(t, _)| *t) {
+                say(ticket, self)?;
             }
-            self.touched.clear();
-            return Ok(all);
-        }
-        for ticket in std::mem::take(&mut self.touched) {
-            let mut out = Output::default();
-            let done = self.give(ticket, &mut out)?;
-            all.push(Answered { ticket, out, done });
+        } else {
+            for ticket in touched {
+                say(ticket, self)?;
+            }
         }
         Ok(all)
     }
 
     fn held(&self) -> u64 {
         self.waiting.values().map(|w| w.batch.num_rows() as u64).sum()
+    }
+
+    fn is_full(&self) -> bool {
+        self.calls.iter().flatten().any(Calls::is_full)
     }
 }

@@ -51,9 +51,6 @@ pub fn plan_query(text: &str, catalog: &Catalog, emit: &Emit, horizon: Duration)
     }
     let plan = prepared(&streaming)?;
     let calls = call::calls_of(&plan);
-    if calls.len() > 1 {
-        return Err(vec![several_calls(&calls, &streaming)]);
-    }
     let plan = call::cut_calls(plan).map_err(|e| findings(&e, &streaming.text, &streaming.names))?;
     let planner = Planner { logical: &streaming, catalog, schemas: &schemas };
     let streams = Streams { schemas: &schemas, views: &streaming.views };
@@ -73,16 +70,6 @@ pub fn plan_query(text: &str, catalog: &Catalog, emit: &Emit, horizon: Duration)
         Some(query) => Ok(query),
         None => Err(planner.needs_window(&plan, stateless, not)),
     }
-}
-
-/// One query waits once.
-fn several_calls(calls: &[Expr], logical: &Logical<'_>) -> SqlError {
-    let name = calls.last().and_then(call::async_udf).map(|u| u.name().to_lowercase()).unwrap_or_default();
-    let places: Vec<_> =
-        logical.names.calls.iter().filter(|c| c.name == name).filter_map(|c| c.range.clone()).collect();
-    SqlError::new(SqlErrorKind::UdfArguments, "a query makes one call of an async function, and this is another")
-        .at(places.last().cloned())
-        .help("make the second call in an sql node of its own that reads this one".to_owned())
 }
 
 /// Where nothing can wait.

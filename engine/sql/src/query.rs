@@ -228,9 +228,8 @@ impl PlannedQuery {
     /// The caller of a query that calls an async function, which has no stages; none of other queries.
     pub fn caller(&self) -> Option<Box<MakeCaller>> {
         let Runs::Calling { branches, finish } = &self.runs else { return None };
-        let paths: Vec<Vec<Path>> = (self.chains(branches).into_iter())
-            .map(|chains| chains.into_iter().filter_map(Path::of).collect())
-            .collect();
+        let paths: Vec<Vec<Path>> =
+            (self.chains(branches).into_iter()).map(|chains| chains.into_iter().map(Path::of).collect()).collect();
         let finish = finish.clone();
         Some(Box::new(move |c, wake| {
             let made = Calling::new(paths.clone(), finish.clone(), c.component.clone(), &wake)?;

@@ -1,5 +1,5 @@
 //! Calls UDFs a million times, for a look at their memory: `valgrind --leak-check=full million scalar 1000000`.
-//! docs/performance.md has the commands and what they said.
+//! docs/udfs.md has the commands and what they said.
 
 #![allow(clippy::print_stdout, reason = "an example says what it did")]
 
@@ -76,6 +76,10 @@ fn asynchronous(calls: u64) -> Result<u64, Box<dyn std::error::Error>> {
         first += rows;
     }
     println!("{failed} failed");
+    drop(under_way);
+    // The library's thread sees that nobody can call any more, and ends; nobody can wait for it.
+    #[expect(clippy::disallowed_methods, reason = "a look at memory, after everything has ended")]
+    std::thread::sleep(std::time::Duration::from_millis(500));
     Ok(calls)
 }
 

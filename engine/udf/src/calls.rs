@@ -44,7 +44,10 @@ pub(crate) struct Row {
 #[derive(Default)]
 pub(crate) struct Exchange {
     state: Mutex<State>,
-    changed: Condvar,
+    /// There is something for the driver to do.
+    work: Condvar,
+    /// There are answers.
+    answered: Condvar,
     /// Rows that came and are not answered.
     open: AtomicUsize,
 }
@@ -76,13 +79,13 @@ impl Exchange {
     /// The columns of a call were released.
     pub(crate) fn release(&self, runtime: u64, ticket: u64) {
         self.lock().released.push((runtime, ticket));
-        self.changed.notify_all();
+        self.work.notify_one();
     }
 
     /// Wakes the driver.
     pub(crate) fn wake(&self) {
         self.lock().woken = true;
-        self.changed.notify_all();
+        self.work.notify_one();
     }
 
     /// Waits until there is something to do, at most until `until`; takes at most `room` rows.
@@ -95,8 +98,8 @@ impl Exchange {
                 break;
             }
             state = match due {
-                Some(due) => self.changed.wait_timeout(state, due).unwrap_or_else(PoisonError::into_inner).0,
-                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(due) => self.work.wait_timeout(state, due).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
             };
         }
         state.woken = false;
@@ -111,7 +114,7 @@ impl Exchange {
     /// Answers rows.
     pub(crate) fn answer(&self, answers: Vec<Answer>) {
         self.lock().answers.extend(answers);
-        self.changed.notify_all();
+        self.answered.notify_all();
     }
 }
 
@@ -170,7 +173,8 @@ impl Calls {
         state.queue.extend(queue);
         state.answers.extend(nulls);
         drop(state);
-        self.exchange.changed.notify_all();
+        self.exchange.work.notify_one();
+        self.exchange.answered.notify_all();
     }
 
     /// The answers since the last call, in the order they came.
@@ -185,13 +189,18 @@ impl Calls {
         self.exchange.open.load(Ordering::Relaxed)
     }
 
+    /// Whether as many rows wait as are under way: more would only wait longer, and checkpoints for them.
+    pub fn is_full(&self) -> bool {
+        self.open() >= 2 * self.udf.calling().max_in_flight as usize
+    }
+
     /// Waits until all rows are answered; in the order of their ids.
     pub fn wait(&self) -> Vec<Answer> {
         let mut all = BTreeMap::new();
         while self.open() > 0 {
             let mut state = self.exchange.lock();
             while state.answers.is_empty() {
-                state = self.exchange.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self.exchange.answered.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
             drop(state);
             all.extend(self.take());
@@ -203,7 +212,7 @@ impl Calls {
 impl Drop for Calls {
     fn drop(&mut self) {
         self.exchange.lock().stopped = true;
-        self.exchange.changed.notify_all();
+        self.exchange.work.notify_one();
         if let Some(driver) = self.driver.take() {
             let _ = driver.join();
         }

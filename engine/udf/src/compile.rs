@@ -54,7 +54,8 @@ pub fn library(folder: &Path, cache: &Path) -> Result<PathBuf, UdfError> {
     }
     let name = folder.canonicalize().ok().and_then(|f| Some(f.file_name()?.to_str()?.to_owned()));
     let name = name.unwrap_or_else(|| "udf".to_owned());
-    let kept = cache.join(format!("{name}-{:016x}{}", content(folder)?, std::env::consts::DLL_SUFFIX));
+    let place = |content: u64| cache.join(format!("{name}-{content:016x}{}", std::env::consts::DLL_SUFFIX));
+    let kept = place(content(folder, LOCKFILE)?);
     if kept.is_file() {
         return Ok(kept);
     }
@@ -72,7 +73,10 @@ pub fn library(folder: &Path, cache: &Path) -> Result<PathBuf, UdfError> {
             cache.display()
         ));
     }
+    let sources = content(folder, SOURCES)?;
     let built = build(&manifest, &cache.join("target"), folder)?;
+    // A first build writes the lockfile, which is no reason for a second one. What changed besides meanwhile is.
+    let kept = if content(folder, SOURCES)? == sources { place(content(folder, LOCKFILE)?) } else { kept };
     // Seen whole or not at all.
     let partial = cache.join(format!("{name}.partial"));
     fs::copy(&built, &partial).and_then(|_| fs::rename(&partial, &kept)).map_err(|e| outside(&kept, &e))?;
@@ -84,8 +88,12 @@ fn outside(path: &Path, e: &std::io::Error) -> UdfError {
     UdfError::unusable(format!("`{}` cannot be written: {e}", path.display()), help)
 }
 
+/// Whether the lockfile counts, which a build may write.
+const LOCKFILE: bool = true;
+const SOURCES: bool = false;
+
 /// A hash of everything in the crate's folder that is no output of a build.
-fn content(folder: &Path) -> Result<u64, UdfError> {
+fn content(folder: &Path, with_lockfile: bool) -> Result<u64, UdfError> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_path_buf()];
     while let Some(folder) = folders.pop() {
@@ -94,7 +102,7 @@ fn content(folder: &Path) -> Result<u64, UdfError> {
             let name = entry.file_name();
             let hidden = name.to_str().is_some_and(|n| n.starts_with('.') && n != ".cargo");
             match entry.path() {
-                _ if hidden || name == "target" => {}
+                _ if hidden || name == "target" || (name == "Cargo.lock" && !with_lockfile) => {}
                 path if path.is_dir() => folders.push(path),
                 path => files.push(path),
             }
@@ -177,13 +185,13 @@ mod tests {
         let at = |name: &str| folder.path().join(name);
         fs::create_dir(at("src")).unwrap();
         fs::write(at("src/lib.rs"), "fn a() {}").unwrap();
-        let first = content(folder.path()).unwrap();
+        let first = content(folder.path(), LOCKFILE).unwrap();
         fs::create_dir(at("target")).unwrap();
         fs::write(at("target/out"), "x").unwrap();
         fs::write(at(".gitignore"), "x").unwrap();
-        assert_eq!(content(folder.path()).unwrap(), first);
+        assert_eq!(content(folder.path(), LOCKFILE).unwrap(), first);
         fs::write(at("src/lib.rs"), "fn b() {}").unwrap();
-        assert_ne!(content(folder.path()).unwrap(), first);
+        assert_ne!(content(folder.path(), LOCKFILE).unwrap(), first);
     }
 
     #[test]

@@ -20,6 +20,9 @@ const LOOK: Duration = Duration::from_micros(50);
 /// So many calls may hang in a runtime before it is replaced.
 pub(crate) const ABANDONED: usize = 64;
 
+/// So many landed flights are not worth a look at all of them.
+const LANDED: usize = 1024;
+
 /// A call under way.
 struct Flight {
     runtime: u64,
@@ -36,7 +39,7 @@ pub(crate) struct Driver {
     /// The newest takes new calls; older ones end when theirs are over.
     runtimes: Vec<Runtime>,
     started: u64,
-    /// Oldest first: all have the same time.
+    /// Oldest first: all have the same time. Some have landed: see [`Driver::strike`].
     flights: VecDeque<Flight>,
     /// Calls that are over and whose results were not seen: runtime and ticket.
     over: BTreeSet<(u64, u64)>,
@@ -84,6 +87,7 @@ impl Driver {
             self.next.extend(work.rows);
             self.land(work.released);
             self.expire();
+            self.strike();
             self.try_suspects();
             self.send();
             self.tidy();
@@ -264,6 +268,18 @@ impl Driver {
                 self.answers.push((id, Err(UdfError::TimedOut { name: self.udf.name().to_owned(), within })));
             }
         }
+    }
+
+    /// Strikes flights that have landed once they are more than the others: a list of all calls within a long time-out
+    /// would be a list of millions. So each is looked at twice or so, and the list is as long as calls are under way.
+    fn strike(&mut self) {
+        let most = LANDED + 2 * self.under_way();
+        if self.flights.len() <= most {
+            return;
+        }
+        let runtimes = &self.runtimes;
+        let flies = |f: &Flight| runtimes.iter().any(|r| r.number() == f.runtime && r.calls.contains_key(&f.ticket));
+        self.flights.retain(flies);
     }
 
     /// Groups that may hold the row that panics are called one after the other, with nothing beside them.

@@ -3,6 +3,7 @@
 
 #![expect(unsafe_code, reason = "symbols of a library have the types we say; the interface's own")]
 
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 
 use libloading::Library;
@@ -51,7 +52,7 @@ pub(crate) fn load(path: &Path, kind: Kind) -> Result<Symbols, UdfError> {
         UdfError::unusable(format!("`{shown}` cannot be loaded: {}", root(&e)), help)
     })?;
     // Never unloaded.
-    let library: &'static Library = Box::leak(Box::new(library));
+    let library = &*ManuallyDrop::new(library);
     let has = |name: &str| {
         // SAFETY: the symbol is only looked for.
         unsafe { library.get::<*const ()>(name) }.is_ok()
@@ -77,7 +78,7 @@ pub(crate) fn load(path: &Path, kind: Kind) -> Result<Symbols, UdfError> {
 }
 
 /// A function of a library.
-fn symbol<T: Copy>(library: &'static Library, name: &str, path: &Path) -> Result<T, UdfError> {
+fn symbol<T: Copy>(library: &Library, name: &str, path: &Path) -> Result<T, UdfError> {
     // SAFETY: by its name it is a function of the plugin interface, whose type `T` is.
     let found = unsafe { library.get::<T>(name) };
     found.map(|s| *s).map_err(|_| UdfError::Broken(format!("`{}` has no `{name}`", path.display())))

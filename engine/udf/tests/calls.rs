@@ -107,6 +107,22 @@ fn a_crate_is_built_once_per_content() {
 }
 
 #[test]
+fn a_lockfile_that_cargo_writes_is_no_other_content() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("src")).unwrap();
+    for (path, text) in millstream_udf::starter("zones", millstream_udf::Kind::Scalar) {
+        // Cargo takes out what nobody needs.
+        let unused = if path == "Cargo.lock" { "\n[[package]]\nname = \"unused\"\nversion = \"1.0.0\"\n" } else { "" };
+        std::fs::write(folder.path().join(path), text + unused).unwrap();
+    }
+    let lockfile = || std::fs::read_to_string(folder.path().join("Cargo.lock")).unwrap();
+    let before = lockfile();
+    let first = compile::library(folder.path(), &cache()).unwrap();
+    assert_ne!(lockfile(), before);
+    assert_eq!(compile::library(folder.path(), &cache()).unwrap(), first);
+}
+
+#[test]
 fn what_does_not_build_is_said_at_its_place() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);

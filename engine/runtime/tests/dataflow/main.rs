@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod callers;
 mod lineage;
 
 use std::collections::BTreeMap;
@@ -20,7 +21,7 @@ use millstream_core::sink::{Delivery, Roll, SinkOptions, WriteMode};
 use millstream_core::time::{EventTime as Instant, Watermark};
 use millstream_local::memory;
 use millstream_runtime::graph::{
-    EventTime, Graph, Node, NodeKind, Port, PortRef, Routing, SinkNode, SourceNode, Stage,
+    CallerNode, EventTime, Graph, Node, NodeKind, Port, PortRef, Routing, SinkNode, SourceNode, Stage,
 };
 use millstream_runtime::{RunOptions, start};
 

@@ -59,6 +59,12 @@ impl AggregateUDFImpl for AggregateFunction {
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> DfResult<Box<dyn Accumulator>> {
         Ok(Box::new(OneGroup(self.collected(&args)?)))
     }
+    fn create_sliding_accumulator(&self, _: AccumulatorArgs<'_>) -> DfResult<Box<dyn Accumulator>> {
+        not_impl_err!(
+            "`{}` over a frame that slides: let the frame begin at UNBOUNDED PRECEDING, or group the rows before",
+            self.udf.name()
+        )
+    }
     fn groups_accumulator_supported(&self, _: AccumulatorArgs<'_>) -> bool {
         true
     }

@@ -56,6 +56,20 @@ impl Collected {
         (groups, batches)
     }
 
+    /// What the function gives for groups, one value each.
+    fn called(&self, groups: &[Vec<Place>], batches: &[Vec<ArrayRef>]) -> DfResult<ArrayRef> {
+        let mut results: Vec<ArrayRef> = Vec::with_capacity(groups.len());
+        for places in groups {
+            let columns = sorted(self.gather(batches, places)?)?;
+            results.push(self.udf.aggregate(&columns).map_err(failed)?);
+        }
+        if results.is_empty() {
+            return Ok(arrow::array::new_empty_array(&self.udf.signature().returns.arrow()));
+        }
+        let results: Vec<&dyn Array> = results.iter().map(AsRef::as_ref).collect();
+        Ok(concat(&results)?)
+    }
+
     /// The values at some places, one column per argument.
     fn gather(&self, batches: &[Vec<ArrayRef>], places: &[Place]) -> DfResult<Vec<ArrayRef>> {
         let arg = |(i, a): (usize, &millstream_udf::Arg)| -> DfResult<ArrayRef> {
@@ -134,16 +148,7 @@ impl GroupsAccumulator for Collected {
 
     fn evaluate(&mut self, emit_to: EmitTo) -> DfResult<ArrayRef> {
         let (groups, batches) = self.emit(emit_to);
-        let mut results: Vec<ArrayRef> = Vec::with_capacity(groups.len());
-        for places in &groups {
-            let columns = sorted(self.gather(&batches, places)?)?;
-            results.push(self.udf.aggregate(&columns).map_err(failed)?);
-        }
-        if results.is_empty() {
-            return Ok(arrow::array::new_empty_array(&self.udf.signature().returns.arrow()));
-        }
-        let results: Vec<&dyn Array> = results.iter().map(AsRef::as_ref).collect();
-        Ok(concat(&results)?)
+        self.called(&groups, &batches)
     }
 
     fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> DfResult<Vec<ArrayRef>> {
@@ -174,7 +179,8 @@ impl Accumulator for OneGroup {
     }
     fn evaluate(&mut self) -> DfResult<ScalarValue> {
         self.0.grow(1);
-        ScalarValue::try_from_array(&GroupsAccumulator::evaluate(&mut self.0, EmitTo::All)?, 0)
+        // More values may come: over ordered rows it is evaluated at each.
+        ScalarValue::try_from_array(&self.0.called(&self.0.groups, &self.0.batches)?, 0)
     }
     fn state(&mut self) -> DfResult<Vec<ScalarValue>> {
         self.0.grow(1);
