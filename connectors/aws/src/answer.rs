@@ -1,8 +1,8 @@
 //! What a failed call means: which errors of the services are to be retried, and which are a person's to fix.
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
-use aws_smithy_types::error::display::DisplayErrorContext;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use millstream_core::{Error, ErrorKind};
 
@@ -29,7 +29,7 @@ impl Call<'_> {
         let kind = self.kind(&error);
         let said = match error.code() {
             Some(code) => format!("{code}: {}", error.message().unwrap_or("no message")),
-            None => DisplayErrorContext(&error).to_string(),
+            None => chain(&error),
         };
         let fix = match (kind, error.code()) {
             (ErrorKind::Environment, Some(code)) if is_denied(code) => {
@@ -43,7 +43,13 @@ impl Call<'_> {
         Error::new(kind, format!("{} on {}: {said}{fix}", self.operation, self.on))
     }
 
-    fn kind<E: ProvideErrorMetadata>(&self, error: &SdkError<E, HttpResponse>) -> ErrorKind {
+    fn kind<E>(&self, error: &SdkError<E, HttpResponse>) -> ErrorKind
+    where
+        E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+    {
+        if let Some(kind) = kind_of_credentials(error) {
+            return kind;
+        }
         match error {
             SdkError::ConstructionFailure(_) => ErrorKind::Config,
             // The connection was refused or broke: before or after the request was sent is not known. One that ends before
@@ -65,6 +71,25 @@ impl Call<'_> {
     }
 }
 
+/// An error and all it came of, each in its own words.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut said: Vec<String> = std::iter::successors(Some(error), |e| e.source()).map(ToString::to_string).collect();
+    said.dedup();
+    said.join(": ")
+}
+
+/// What it means that there were no credentials for a call, where that is why it failed: nothing was done.
+fn kind_of_credentials(error: &(dyn std::error::Error + 'static)) -> Option<ErrorKind> {
+    let mut causes = std::iter::successors(Some(error), |e| e.source());
+    let credentials = causes.find_map(|cause| cause.downcast_ref::<CredentialsError>())?;
+    Some(match credentials {
+        CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_) => ErrorKind::Environment,
+        // Whoever gives them says no, or does not answer now.
+        _ if chain(credentials).split(|c: char| !c.is_ascii_alphanumeric()).any(is_denied) => ErrorKind::Environment,
+        _ => ErrorKind::Unavailable,
+    })
+}
+
 fn kind_of_status(status: u16) -> ErrorKind {
     match status {
         429 | 503 => ErrorKind::Unavailable,
@@ -76,9 +101,9 @@ fn kind_of_status(status: u16) -> ErrorKind {
 
 /// What an error code of any of the services means: they share most of them.
 fn kind_of_code(code: &str, status: u16) -> ErrorKind {
-    if is_throttle(code) {
+    if is_throttle(code) || is_passing(code) {
         ErrorKind::Unavailable
-    } else if is_denied(code) || is_absent(code) {
+    } else if is_denied(code) || is_absent(code) || is_of_key(code) {
         ErrorKind::Environment
     } else {
         kind_of_status(status)
@@ -99,10 +124,21 @@ pub(crate) fn is_throttle(code: &str) -> bool {
             | "RequestLimitExceeded"
             | "LimitExceededException"
             | "KMSThrottlingException"
+            | "KMSThrottling"
             | "KmsThrottled"
             | "SlowDown"
             | "ServiceUnavailable"
     )
+}
+
+/// Something else is being done with what the call acts on; nothing was done.
+fn is_passing(code: &str) -> bool {
+    matches!(code, "ResourceInUseException" | "TransactionConflictException" | "ReplicatedWriteConflictException")
+}
+
+/// The key of KMS that what the call acts on is encrypted with cannot be used: it is disabled, gone, or of another kind.
+fn is_of_key(code: &str) -> bool {
+    code.get(..3).is_some_and(|service| service.eq_ignore_ascii_case("kms"))
 }
 
 /// Credentials or permissions do not allow it.
@@ -118,9 +154,11 @@ pub(crate) fn is_denied(code: &str) -> bool {
             | "IncompleteSignature"
             | "InvalidAccessKeyId"
             | "InvalidClientTokenId"
+            | "InvalidSignatureException"
             | "KMSAccessDeniedException"
             | "KmsAccessDenied"
             | "MissingAuthenticationToken"
+            | "MissingAuthenticationTokenException"
             | "NotAuthorized"
             | "SignatureDoesNotMatch"
             | "UnrecognizedClientException"
@@ -138,4 +176,27 @@ pub(crate) fn is_absent(code: &str) -> bool {
             | "QueueDoesNotExist"
             | "AWS.SimpleQueueService.NonExistentQueue"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_says_whether_to_try_again_to_ask_a_person_or_to_refuse_the_row() {
+        for (code, kind) in [
+            ("ProvisionedThroughputExceededException", ErrorKind::Unavailable),
+            ("TransactionConflictException", ErrorKind::Unavailable),
+            ("ResourceInUseException", ErrorKind::Unavailable),
+            ("KMSThrottlingException", ErrorKind::Unavailable),
+            ("KMSDisabledException", ErrorKind::Environment),
+            ("KmsInvalidState", ErrorKind::Environment),
+            ("InvalidSignatureException", ErrorKind::Environment),
+            ("AccessDeniedException", ErrorKind::Environment),
+            ("ResourceNotFoundException", ErrorKind::Environment),
+            ("ValidationException", ErrorKind::Config),
+        ] {
+            assert_eq!(kind_of_code(code, 400), kind, "{code}");
+        }
+    }
 }

@@ -99,12 +99,17 @@ impl<'a> MakeWriter<'a> for JsonLines {
     }
 }
 
+/// What AWS's SDK logs of credentials stands in the connectors' own errors, for people; whoever names it gets both.
+const TWICE: &str = "aws_config";
+
 /// Logs what `filter` says.
 pub(crate) fn install(filter: &str, format: LogFormat) {
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|e| {
-        terminal::error(&format!("--log: {e}"));
-        EnvFilter::new("warn")
-    });
+    let named = filter.contains(TWICE);
+    let filter = EnvFilter::try_new(if named { filter.to_owned() } else { format!("{filter},{TWICE}=off") })
+        .unwrap_or_else(|e| {
+            terminal::error(&format!("--log: {e}"));
+            EnvFilter::new("warn")
+        });
     if format == LogFormat::Json {
         let logs = tracing_subscriber::fmt().json().flatten_event(true).with_current_span(false).with_span_list(false);
         let _ = logs.with_env_filter(filter).with_writer(JsonLines).with_timer(Time { short: false }).try_init();

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, TimestampMicrosecondArray, UInt32Array};
-use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
+use arrow::array::{
+    Array as _, ArrayRef, AsArray as _, BooleanArray, RecordBatch, TimestampMicrosecondArray, UInt32Array,
+};
+use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit, UInt64Type};
 
 use crate::error::{Error, Result};
 
@@ -90,6 +92,15 @@ impl Batch {
     /// `Bug` where the column is missing: every source adds it and every operator keeps it.
     pub fn event_time(&self) -> Result<&TimestampMicrosecondArray> {
         self.timestamps(hidden::EVENT_TIME)
+    }
+    /// Where a row's record stood in its split, as text; of rows that are made of several records nothing.
+    pub fn position(&self, row: usize) -> Option<String> {
+        let column = self.column(hidden::POSITION).filter(|c| c.is_valid(row))?;
+        match column.data_type() {
+            DataType::Utf8 => Some(column.as_string::<i32>().value(row).to_owned()),
+            DataType::UInt64 => Some(column.as_primitive::<UInt64Type>().value(row).to_string()),
+            _ => None,
+        }
     }
     fn timestamps(&self, name: &str) -> Result<&TimestampMicrosecondArray> {
         self.column(name)

@@ -1,8 +1,7 @@
 //! A row of a batch as a refusal.
 
-use arrow::array::{Array, AsArray};
-use arrow::datatypes::{DataType, UInt64Type};
-use millstream_core::batch::{Batch, hidden};
+use arrow::array::Array as _;
+use millstream_core::batch::Batch;
 use millstream_core::format::Reason;
 use millstream_core::refusal::Refusal;
 use millstream_core::{EventTime, Result};
@@ -28,17 +27,8 @@ pub(crate) fn refusal(
         attempts: None,
         source: batch.origin.as_ref().map(|o| o.source.clone()),
         split: batch.origin.as_ref().map(|o| o.split.clone()),
-        position: position(batch, row),
+        position: batch.position(row),
         arrived_at: EventTime(batch.arrived_at()?.value(row)),
         event_time: event_time.is_valid(row).then(|| EventTime(event_time.value(row))),
     })
-}
-
-fn position(batch: &Batch, row: usize) -> Option<String> {
-    let column = batch.column(hidden::POSITION).filter(|c| c.is_valid(row))?;
-    match column.data_type() {
-        DataType::Utf8 => Some(column.as_string::<i32>().value(row).to_owned()),
-        DataType::UInt64 => Some(column.as_primitive::<UInt64Type>().value(row).to_string()),
-        _ => arrow::util::display::array_value_to_string(column, row).ok(),
-    }
 }

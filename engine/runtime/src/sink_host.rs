@@ -368,7 +368,7 @@ fn refuse(component: &str, batch: &Batch, FailedRow { row, reason, attempts }: F
         attempts: Some(attempts),
         source: batch.origin.as_ref().map(|o| o.source.clone()),
         split: batch.origin.as_ref().map(|o| o.split.clone()),
-        position: None,
+        position: batch.position(row),
         arrived_at: time(hidden::ARRIVED_AT).unwrap_or(EventTime(0)),
         event_time: time(hidden::EVENT_TIME),
     }

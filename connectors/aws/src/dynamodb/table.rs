@@ -99,11 +99,12 @@ impl Shared {
         let mut backoff = Backoff::new();
         let mut attempt = 1;
         loop {
-            self.limiter.admit().await;
             let answer = {
                 let Ok(_permit) = self.in_flight.acquire().await else {
                     return Err(Error::bug("the permits of a table's writes are gone"));
                 };
+                // Behind the permit: so few wait here that a rate that rises again is felt at once.
+                self.limiter.admit().await;
                 self.call(&update).await
             };
             let Some(error) = answer.err() else {

@@ -31,6 +31,9 @@ use crate::answer::{is_absent, is_denied};
 const BETWEEN: Duration = Duration::from_secs(5);
 /// How long a reader waits for an event before it says that there is none: events without records come more often.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// A subscription without an event for so long is dead, though its connection does not say so: the service sends one every few
+/// seconds, also without records.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// A registered consumer of the stream, by its ARN.
 #[derive(Debug, Clone)]
@@ -54,11 +57,14 @@ pub(crate) struct FanOut {
     /// An event that waits for room: it must not be lost where the wait is dropped.
     arrived: Option<SubscribeToShardEvent>,
     next_subscription: Instant,
+    /// When the last event came, or the subscription began.
+    heard: Instant,
 }
 
 impl FanOut {
     pub(crate) fn new(reading: Reading, standing: Standing, consumer: Arc<OnceCell<Consumer>>) -> Self {
-        Self { reading, standing, consumer, events: None, arrived: None, next_subscription: Instant::now() }
+        let now = Instant::now();
+        Self { reading, standing, consumer, events: None, arrived: None, next_subscription: now, heard: now }
     }
 
     /// Subscribes where reading stands, unless the shard is gone.
@@ -71,7 +77,7 @@ impl FanOut {
         let subscribed = stream.subscribe(&consumer, &self.standing.shard, &self.standing.place).await;
         self.next_subscription = Instant::now() + BETWEEN;
         match subscribed? {
-            Subscribed::To(events) => self.events = Some(events),
+            Subscribed::To(events) => (self.events, self.heard) = (Some(events), Instant::now()),
             Subscribed::InUse => {}
             Subscribed::NoSuchPlace(why) => self.standing.hole(&self.reading, None, &why)?,
             Subscribed::NoSuchShard => self.standing.gone(&self.reading)?,
@@ -101,6 +107,11 @@ impl SplitReader for FanOut {
                 continue;
             };
             match timeout(PATIENCE, events.event_stream.recv()).await {
+                Err(_) if self.heard.elapsed() >= SILENCE => {
+                    self.events = None;
+                    let on = &self.reading.stream.on;
+                    return Err(Error::unavailable(format!("SubscribeToShard on {on}: no event for {SILENCE:?}")));
+                }
                 Err(_) => {
                     let caught_up = self.standing.behind.filter(|b| b.is_zero()).is_some();
                     return Ok(if caught_up {
@@ -110,7 +121,7 @@ impl SplitReader for FanOut {
                     });
                 }
                 Ok(Ok(Some(SubscribeToShardEventStream::SubscribeToShardEvent(event)))) => {
-                    self.arrived = Some(event);
+                    (self.arrived, self.heard) = (Some(event), Instant::now());
                 }
                 // A kind of event that this binary does not know.
                 Ok(Ok(Some(_))) => {}
@@ -160,7 +171,7 @@ impl Standing {
         if empty && known && !inside && !self.ended {
             let until = if let Place::Behind { until, .. } = self.place { until } else { None };
             self.place = Place::Behind { sequence, sub: None, until };
-            return self.take(reading, records, behind, share);
+            return self.moved_on(reading, behind);
         }
         let read = self.take(reading, records, behind, share);
         let Some(Read::Records { records, behind, .. }) = read else { return read };
@@ -187,11 +198,24 @@ impl Stream {
         let client = self.client().await?;
         match client.register_stream_consumer().stream_arn(&arn).consumer_name(name).send().await {
             Ok(_) => {}
+            // It is there, or the stream is being changed.
             Err(e) if e.code() == Some("ResourceInUseException") => {}
+            Err(e) if e.code() == Some("LimitExceededException") => {
+                let said = e.message().unwrap_or("too many consumers").to_owned();
+                let on = &self.on;
+                return Err(Error::environment(format!(
+                    "RegisterStreamConsumer on {on}: {said} (deregister one that is not used any more, or name one that is there)"
+                )));
+            }
             Err(e) => return Err(self.read_error("RegisterStreamConsumer", e)),
         }
-        let described = client.describe_stream_consumer().stream_arn(&arn).consumer_name(name).send().await;
-        let described = described.map_err(|e| self.read_error("DescribeStreamConsumer", e))?;
+        let described = match client.describe_stream_consumer().stream_arn(&arn).consumer_name(name).send().await {
+            Ok(described) => described,
+            Err(e) if e.code() == Some("ResourceNotFoundException") => {
+                return Err(Error::unavailable(format!("the consumer {name} of {} is not registered yet", self.on)));
+            }
+            Err(e) => return Err(self.read_error("DescribeStreamConsumer", e)),
+        };
         match described.consumer_description() {
             Some(c) if *c.consumer_status() == ConsumerStatus::Active => Ok(Consumer(c.consumer_arn().to_owned())),
             _ => Err(Error::unavailable(format!("the consumer {name} of {} is not active yet", self.on))),

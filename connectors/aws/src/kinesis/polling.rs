@@ -14,6 +14,10 @@ use super::run::Counters;
 
 /// What is set aside for an answer of a shard that is caught up: what arrives between two calls is little.
 const CAUGHT_UP_BYTES: u64 = 1 << 20;
+/// How far behind a shard is taken to be of which the service has never said it.
+const UNKNOWN: Duration = Duration::from_secs(1);
+/// How often a reader that is far behind makes sure that nothing was deleted before it.
+const RECHECK: Duration = Duration::from_secs(60);
 
 /// Invariants: `iterator` stands where `standing` does, or is `None`; both move only behind the last wait of a call, so a
 /// call that is dropped is made again.
@@ -23,19 +27,24 @@ pub(crate) struct Polling {
     iterator: Option<String>,
     /// Not before then: a shard allows five calls a second.
     next_call: Instant,
+    /// When the iterator was begun.
+    begun: Instant,
 }
 
 impl Polling {
     pub(crate) fn new(reading: Reading, standing: Standing) -> Self {
-        Self { reading, standing, iterator: None, next_call: Instant::now() }
+        let now = Instant::now();
+        Self { reading, standing, iterator: None, next_call: now, begun: now }
     }
 
     /// An iterator where reading stands; `None` where the shard is gone.
     async fn iterator(&mut self) -> Result<Option<String>> {
         loop {
-            if let Some(iterator) = &self.iterator {
+            let due = self.begun.elapsed() >= RECHECK && self.standing.may_fall_behind_retention(&self.reading);
+            if let Some(iterator) = self.iterator.as_ref().filter(|_| !due) {
                 return Ok(Some(iterator.clone()));
             }
+            self.begun = Instant::now();
             self.standing.check_retention(&self.reading).await?;
             match self.reading.stream.iterator(&self.standing.shard, &self.standing.place).await? {
                 Begun::At(iterator) => self.iterator = Some(iterator),
@@ -71,7 +80,9 @@ impl SplitReader for Polling {
                     continue;
                 }
             };
-            let behind = Duration::from_millis(output.millis_behind_latest().unwrap_or(0).try_into().unwrap_or(0));
+            // Not every service says it; what is not said is not the end.
+            let said = output.millis_behind_latest().and_then(|millis| u64::try_from(millis).ok());
+            let behind = said.map_or(self.standing.behind.unwrap_or(UNKNOWN), Duration::from_millis);
             let children: Vec<_> = output.child_shards().iter().map(client::child).collect();
             self.iterator = output.next_shard_iterator;
             self.standing.ended = self.iterator.is_none();

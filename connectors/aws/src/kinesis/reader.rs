@@ -76,6 +76,18 @@ impl Standing {
         if due { self.give(RawRecords::default(), now.millis()) } else { Some(Read::Idle) }
     }
 
+    /// The place has moved on without records.
+    pub(crate) fn moved_on(&mut self, reading: &Reading, behind: Duration) -> Option<Read> {
+        self.behind = Some(behind);
+        self.give(RawRecords::default(), reading.clock.now().millis())
+    }
+
+    /// Whether a reader here is so far behind that records may be deleted before they are read, also under an iterator.
+    pub(crate) fn may_fall_behind_retention(&self, reading: &Reading) -> bool {
+        let now = reading.clock.now().millis();
+        matches!(self.place, Place::Behind { until: Some(until), .. } if now - until >= SHORTEST_RETENTION)
+    }
+
     fn give(&mut self, records: RawRecords, now: i64) -> Option<Read> {
         // Whoever is caught up has all that had arrived by now.
         if let Place::Behind { until, .. } = &mut self.place

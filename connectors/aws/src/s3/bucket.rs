@@ -91,6 +91,7 @@ pub(super) struct Listed {
     /// Its key without the root.
     pub(super) name: String,
     pub(super) bytes: u64,
+    pub(super) etag: Option<String>,
 }
 
 impl Bucket {
@@ -282,10 +283,10 @@ impl Bucket {
             })
             .await?;
             for object in page.contents.unwrap_or_default() {
-                let name = object.key.as_deref().and_then(|key| key.strip_prefix(&self.root));
+                let name = object.key.as_deref().and_then(|key| key.strip_prefix(&self.root)).map(str::to_owned);
                 if let Some(name) = name {
                     let bytes = u64::try_from(object.size.unwrap_or(0)).unwrap_or(0);
-                    found.push(Listed { name: name.to_owned(), bytes });
+                    found.push(Listed { name, bytes, etag: object.e_tag });
                 }
             }
             after = page.next_continuation_token;

@@ -26,6 +26,8 @@ const FOOTER: u64 = 64 << 10;
 pub(super) struct Object {
     pub(super) bucket: Shared,
     pub(super) name: String,
+    /// That of the listing: all parts are of one object.
+    pub(super) etag: Option<String>,
     /// Where the calls are made.
     pub(super) runtime: Handle,
 }
@@ -111,7 +113,7 @@ impl Read for Body {
 
 impl Input for Object {
     fn open(&self, from: u64) -> Result<(Bytewise, EventTime)> {
-        let found = self.stream(from, None)?;
+        let found = self.stream(from, self.etag.as_deref())?;
         let written = instant(found.last_modified.as_ref());
         let (object, etag) = (self.clone(), found.e_tag);
         let body = Body { object, stream: Some(found.body), chunk: Bytes::new(), at: from, etag, failures: 0 };

@@ -3,7 +3,8 @@
 //! A split's name is its object's key below the prefix, with `#from-to` behind it for a range of bytes. Ranges depend on
 //! the object and on `split_size` only.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use millstream_core::format::{Compression, RecordFormat};
@@ -32,11 +33,17 @@ pub(super) struct S3Source {
     bucket: Shared,
     config: S3Config,
     format: RecordFormat,
+    /// ETags by name, as they were listed first.
+    etags: Arc<Mutex<HashMap<String, String>>>,
 }
 
 impl S3Source {
     pub(super) fn new(bucket: Shared, config: S3Config, format: RecordFormat) -> Self {
-        Self { bucket, config, format }
+        Self { bucket, config, format, etags: Arc::default() }
+    }
+
+    fn etags(&self) -> MutexGuard<'_, HashMap<String, String>> {
+        self.etags.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn compression(&self, name: &str) -> Compression {
@@ -153,6 +160,11 @@ impl RunReader for Resuming {
 impl SplitSource for S3Source {
     async fn discover(&self, finished: &BTreeSet<SplitId>) -> Result<Vec<Split>> {
         let objects = self.objects().await?;
+        for object in &objects {
+            if let Some(etag) = &object.etag {
+                self.etags().entry(object.name.clone()).or_insert_with(|| etag.clone());
+            }
+        }
         let splits = objects.iter().flat_map(|object| self.cut(object));
         Ok(splits.filter(|split| !finished.contains(&split.id)).collect())
     }
@@ -167,7 +179,8 @@ impl SplitSource for S3Source {
             }
         };
         let (name, range) = locate(&split.id.0);
-        let object = Object { bucket: self.bucket.clone(), name: name.to_owned(), runtime: Handle::current() };
+        let etag = self.etags().get(name).cloned();
+        let object = Object { bucket: self.bucket.clone(), name: name.to_owned(), etag, runtime: Handle::current() };
         Ok(Box::new(ReadAhead::new(Resuming { source: self.clone(), object, range, after, reader: None })))
     }
 

@@ -154,7 +154,7 @@ impl Known {
                     Ok(entries) => {
                         for (handle, entry) in call.iter().zip(entries) {
                             match entry {
-                                Entry::Done => gone.extend(self.forget(&handle.id)),
+                                Entry::Done => gone.extend(self.deleted(handle)),
                                 Entry::Again(_) => again = true,
                                 // Its receipt has run out: it comes back with another, and is known then.
                                 Entry::Never(_) => self.lose_receipt(handle),
@@ -252,7 +252,25 @@ impl Known {
         }
     }
 
-    /// A message is deleted.
+    /// The service has acknowledged a deletion. It does so for an old receipt, too, and then may not have deleted anything: the
+    /// message is gone only where it was still hidden by this receipt.
+    fn deleted(&self, handle: &Handle) -> Option<Position> {
+        let (same, hidden) = {
+            let messages = self.messages();
+            let entered = messages.get(handle.id.as_str())?;
+            let same = entered.handle.as_ref().is_some_and(|h| h.receipt == handle.receipt);
+            (same, Instant::now() < entered.until)
+        };
+        if same && hidden {
+            return self.forget(&handle.id);
+        }
+        if same {
+            self.lose_receipt(handle);
+        }
+        None
+    }
+
+    /// A message is not in the queue any more.
     fn forget(&self, id: &str) -> Option<Position> {
         let (id, entered) = self.messages().remove_entry(id)?;
         if entered.in_flight {
@@ -273,4 +291,45 @@ impl Known {
 /// Messages in calls, each with its own.
 fn calls(handles: &[Handle]) -> Vec<Vec<Handle>> {
     handles.chunks(BATCH).map(<[Handle]>::to_vec).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use millstream_core::clock;
+    use serde_json::json;
+
+    use super::*;
+    use crate::access::Access;
+
+    fn known(visibility: &str) -> Known {
+        let config = serde_json::from_value(json!({ "queue_url": "q", "visibility": visibility })).unwrap();
+        let queue = Queue::new(Arc::new(Access::new(None, None, None)), &config);
+        Known::new(queue, &config, Arc::new(Semaphore::new(100)), clock::system())
+    }
+    fn handle(receipt: &str) -> Handle {
+        Handle { id: "m".into(), receipt: receipt.into() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deletion_by_an_old_receipt_proves_nothing() {
+        let id: Arc<str> = "m".into();
+        let known = known("1m");
+        assert_eq!(known.see(&id, handle("first"), EventTime(0)), Seen::First);
+        // It comes back while the deletion by its first receipt is under way.
+        assert_eq!(known.see(&id, handle("second"), EventTime(0)), Seen::Before);
+        assert_eq!(known.deleted(&handle("first")), None);
+        assert_eq!(known.see(&id, handle("third"), EventTime(0)), Seen::Before, "it is still known");
+        assert!(known.deleted(&handle("third")).is_some());
+        assert_eq!(known.see(&id, handle("fourth"), EventTime(0)), Seen::First, "now it would be a new one");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deletion_of_what_was_not_hidden_any_more_proves_nothing() {
+        let id: Arc<str> = "m".into();
+        let known = known("1m");
+        known.see(&id, handle("first"), EventTime(0));
+        tokio::time::sleep(Duration::from_secs(61)).await;
+        assert_eq!(known.deleted(&handle("first")), None, "another consumer may have it");
+        assert_eq!(known.see(&id, handle("second"), EventTime(0)), Seen::Before);
+    }
 }

@@ -8,6 +8,7 @@ mod needs;
 mod online;
 mod outgoing;
 mod payload;
+mod producer;
 mod sink;
 mod source;
 
@@ -20,6 +21,7 @@ use millstream_core::clock;
 use millstream_core::connector::{Connector, ConnectorKind, Role, SourceOptions};
 use millstream_core::dead_letter::DeadLetters;
 use millstream_core::format::RecordFormat;
+use millstream_core::producer::Producer;
 use millstream_core::resource::{Obstacle, Presence, Resource, Use};
 use millstream_core::sink::{Commitment, Sink, SinkOptions};
 use millstream_core::source::SplitSource;
@@ -33,6 +35,7 @@ use crate::message::is_refused;
 use client::Queue;
 use letters::Letters;
 use payload::Payloads;
+use producer::SqsProducer;
 use sink::SqsSink;
 use source::SqsSource;
 
@@ -103,6 +106,11 @@ impl Connector for Sqs {
         }
         self.queue.open().await?;
         Ok(Box::new(Letters::new(self.queue.clone(), self.payloads.clone())))
+    }
+    async fn producer(&self, run: &str) -> Result<Box<dyn Producer>> {
+        self.queue.open().await?;
+        let (queue, payloads) = (self.queue.clone(), self.payloads.clone());
+        Ok(Box::new(SqsProducer::new(queue, payloads, self.config.is_fifo(), run)))
     }
     async fn online(&self, of: &Use<'_>) -> Vec<Obstacle> {
         online::obstacles(&self.queue, &self.config, of).await

@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
+use millstream_core::sink::Outcome;
 use millstream_core::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
 use super::config::SqsConfig;
+use super::outgoing::{self, LIMIT};
 use crate::access::Access;
 use crate::answer::Call;
+use crate::post::{Outgoing, may_pass};
 
 /// What a pointer's list begins with; the second is the older name.
 const POINTERS: [&str; 2] =
@@ -42,6 +45,13 @@ impl Pointer {
         let (name, pointer): (String, Self) = serde_json::from_str(body).ok()?;
         POINTERS.contains(&name.as_str()).then_some(pointer)
     }
+}
+
+/// Whether a message can be sent.
+#[derive(Debug)]
+pub(crate) enum Fitted {
+    Fits(Outgoing),
+    Not(Outcome),
 }
 
 /// Where large bodies are kept.
@@ -95,6 +105,35 @@ impl Payloads {
         let put = self.client().await?.put_object().bucket(&bucket).key(&key).body(body).send().await;
         put.map_err(|e| Call { service: "s3", operation: "PutObject", on: &on }.error(e))?;
         Ok(Pointer { bucket, key })
+    }
+
+    /// A message that fits a call; the body of one that does not goes elsewhere, into an object in `folder`.
+    ///
+    /// # Errors
+    /// What a person must fix.
+    pub(crate) async fn fitted(&self, mut message: Outgoing, folder: &str) -> Result<Fitted> {
+        let bytes = message.bytes();
+        if bytes <= LIMIT {
+            return Ok(Fitted::Fits(message));
+        }
+        if !self.has_place() {
+            return Ok(Fitted::Not(Outcome::Refused(format!(
+                "the message has {bytes} bytes, and SQS takes {LIMIT}: name a bucket for large ones with `oversize`"
+            ))));
+        }
+        match self.put(&format!("{folder}/{}.json", message.id), &message.body).await {
+            Ok(pointer) => {
+                outgoing::pointing(&mut message, pointer.body());
+                Ok(match message.bytes() {
+                    small if small <= LIMIT => Fitted::Fits(message),
+                    large => Fitted::Not(Outcome::Refused(format!(
+                        "the attributes alone have {large} bytes, and SQS takes {LIMIT}"
+                    ))),
+                })
+            }
+            Err(e) if may_pass(&e) => Ok(Fitted::Not(Outcome::Retry(e.to_string()))),
+            Err(e) => Err(e),
+        }
     }
 
     /// What a pointer points to; `None` where that is gone.

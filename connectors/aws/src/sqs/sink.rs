@@ -14,8 +14,8 @@ use millstream_core::{Batch, Result};
 use super::client::Queue;
 use super::config::SqsConfig;
 use super::outgoing::{self, LIMIT, Shape};
-use super::payload::Payloads;
-use crate::post::{self, Entry, Names, Outgoing, Post, may_pass, set};
+use super::payload::{Fitted, Payloads};
+use crate::post::{self, Entry, Names, Outgoing, Post, set};
 
 /// Sends rows to a queue.
 pub(crate) struct SqsSink {
@@ -56,9 +56,9 @@ impl SqsSink {
         let mut ready = Vec::with_capacity(ids.len());
         for message in self.shape.messages(batch, ids)? {
             let row = message.row;
-            match self.fitted(message).await? {
-                Ok(message) => ready.push(message),
-                Err(outcome) => set(&mut outcomes, row, outcome),
+            match self.payloads.fitted(message, &self.folder).await? {
+                Fitted::Fits(message) => ready.push(message),
+                Fitted::Not(outcome) => set(&mut outcomes, row, outcome),
             }
         }
         match self.fifo {
@@ -69,32 +69,6 @@ impl SqsSink {
         let done = outcomes.iter().filter(|o| **o == Outcome::Done).count() as u64;
         self.sent.fetch_add(done, Ordering::Relaxed);
         Ok(outcomes)
-    }
-
-    /// A message that fits a call; the body of one that does not goes elsewhere.
-    async fn fitted(&self, mut message: Outgoing) -> Result<Result<Outgoing, Outcome>> {
-        let bytes = message.bytes();
-        if bytes <= LIMIT {
-            return Ok(Ok(message));
-        }
-        if !self.payloads.has_place() {
-            return Ok(Err(Outcome::Refused(format!(
-                "the message has {bytes} bytes, and SQS takes {LIMIT}: name a bucket for large ones with `oversize`"
-            ))));
-        }
-        match self.payloads.put(&format!("{}/{}.json", self.folder, message.id), &message.body).await {
-            Ok(pointer) => {
-                outgoing::pointing(&mut message, pointer.body());
-                Ok(match message.bytes() {
-                    small if small <= LIMIT => Ok(message),
-                    large => {
-                        Err(Outcome::Refused(format!("the attributes alone have {large} bytes, and SQS takes {LIMIT}")))
-                    }
-                })
-            }
-            Err(e) if may_pass(&e) => Ok(Err(Outcome::Retry(e.to_string()))),
-            Err(e) => Err(e),
-        }
     }
 }
 

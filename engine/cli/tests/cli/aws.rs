@@ -1,6 +1,6 @@
 //! A pipeline over a local DynamoDB: resources, check --online, run, query, and a table read back as a source.
 
-use millstream_services as services;
+use millstream_services::{self as services, Fault, Proxy, Rule};
 use serde_json::Value;
 
 use crate::{Ran, Shell, shell};
@@ -100,6 +100,33 @@ fn from_nothing_to_a_table_that_can_be_queried() {
     aws.run(&["run", "backfill.yaml"]).ends(0).says(&["every row is accounted for"]);
     let zone = std::fs::read_to_string(aws.shell.folder.path().join("back/zone=0.json")).unwrap();
     assert!(zone.contains("\"total\":6666.50") && zone.contains("\"trips\":67"), "every digit: {zone}");
+}
+
+#[test]
+fn one_address_stands_for_all_services() {
+    let aws = Aws::new();
+    let mut command = aws.shell.command(&["resources", "trips.yaml", "--create"]);
+    let other = services::environment().into_iter().filter(|(name, _)| !name.starts_with("AWS_ENDPOINT_URL"));
+    command.envs(other).env("AWS_ENDPOINT_URL", services::dynamodb());
+    Ran::of(command.output().unwrap()).ends(0).says(&["created"]);
+}
+
+#[test]
+fn a_role_is_assumed_at_the_token_service() {
+    let aws = Aws::new();
+    let role = "dynamodb: { table: TABLE, role_arn: \"arn:aws:iam::000000000000:role/writer\" }";
+    let table = services::name("role");
+    let text = TRIPS.replace("dynamodb: { table: TABLE }", role).replace("TABLE", &table);
+    aws.shell.write("role.yaml", &text);
+    let tokens = Proxy::start(services::ministack(), 1);
+    let mut command = aws.shell.command(&["resources", "role.yaml", "--create"]);
+    command.envs(services::environment()).env("AWS_ENDPOINT_URL_STS", tokens.url());
+    Ran::of(command.output().unwrap()).ends(0).says(&["created"]);
+    assert!(tokens.requests("AssumeRole") > 0, "{:?}", tokens.seen());
+    tokens.rule(Rule::on("AssumeRole", Fault::refuse(403, "AccessDenied")));
+    let mut command = aws.shell.command(&["check", "role.yaml", "--online"]);
+    command.envs(services::environment()).env("AWS_ENDPOINT_URL_STS", tokens.url());
+    Ran::of(command.output().unwrap()).ends(3).says(&["E0501", "trip_table"]);
 }
 
 #[test]

@@ -94,6 +94,8 @@ async fn events_move_the_position_and_the_last_one_names_the_children() {
     };
     let silent = take(&mut standing, event("7", vec![]).build().unwrap()).await;
     assert!(upto(silent).starts_with("7@"), "an event without records says where to go on, too");
+    let behind = event("7", vec![]).millis_behind_latest(9000).build().unwrap();
+    assert!(upto(take(&mut standing, behind).await).starts_with("7@"), "also where it is not caught up");
     let range = HashKeyRange::builder().starting_hash_key("0").ending_hash_key("9").build().unwrap();
     let children = ["shardId-1", "shardId-2"].map(|id| {
         let child = ChildShard::builder().shard_id(id).parent_shards("shardId-000000000000");
@@ -115,6 +117,15 @@ async fn what_was_covered_lately_cannot_have_expired() {
         standing.check_retention(&reading).await.unwrap();
         assert_eq!(standing.place, place);
     }
+}
+
+#[test]
+fn who_is_a_day_behind_looks_again_what_is_kept() {
+    let (reading, clock) = reading(json!({ "stream": "trips" }));
+    let standing = standing(&reading, Place::Behind { sequence: "7".into(), sub: None, until: Some(NOW) });
+    assert!(!standing.may_fall_behind_retention(&reading));
+    clock.advance(Duration::from_secs(24 * 3600));
+    assert!(standing.may_fall_behind_retention(&reading));
 }
 
 #[test]

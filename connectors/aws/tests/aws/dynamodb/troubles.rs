@@ -77,6 +77,8 @@ async fn a_service_that_is_down_or_broken_is_tried_again() {
         Fault::refuse(500, "InternalServerError"),
         Fault::Cut { after: 1 },
         Fault::refuse(400, "RequestLimitExceeded"),
+        Fault::refuse(400, "TransactionConflictException"),
+        Fault::refuse(400, "ReplicatedWriteConflictException"),
     ] {
         proxy.rule(Rule::on("UpdateItem", fault.clone()).times(4));
         let outcomes = table.store.put(&put).await.unwrap();

@@ -61,6 +61,35 @@ async fn until_caught_up(reader: &mut dyn SplitReader) -> (Vec<String>, Option<P
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_of_another_is_waited_for_and_taken_over() {
+    let kinesis = client(services::ministack());
+    let name = stream(&kinesis, "taken", 1).await;
+    let records = numbered(0, 10, 1);
+    put(&kinesis, &name, &records).await;
+    let proxy = Proxy::start(services::ministack(), 3);
+    proxy.rule(Rule::on("SubscribeToShard", Fault::refuse(400, "ResourceInUseException")).times(1));
+    proxy.rule(Rule::on("DescribeStreamConsumer", Fault::refuse(400, "ResourceNotFoundException")).times(1));
+    let source = source(proxy.url(), &name, json!({ "read": "fan_out", "consumer": "late" })).await;
+    let split = source.discover(&BTreeSet::new()).await.unwrap().remove(0);
+    let (all, _) = until_caught_up(source.open(&split, None).await.unwrap().as_mut()).await;
+    assert_eq!(all, texts(&records));
+    assert_eq!(proxy.requests("SubscribeToShard"), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_with_too_many_consumers_is_a_persons_to_fix() {
+    let kinesis = client(services::ministack());
+    let name = stream(&kinesis, "many", 1).await;
+    let proxy = Proxy::start(services::ministack(), 3);
+    proxy.rule(Rule::on("RegisterStreamConsumer", Fault::refuse(400, "LimitExceededException")));
+    let source = source(proxy.url(), &name, json!({ "read": "fan_out", "consumer": "one-more" })).await;
+    let split = source.discover(&BTreeSet::new()).await.unwrap().remove(0);
+    let error = source.open(&split, None).await.unwrap().next().await.unwrap_err();
+    assert_eq!(error.kind(), millstream_core::ErrorKind::Environment, "{error}");
+    assert!(error.message().contains("deregister"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_subscription_that_ends_is_renewed_and_loses_nothing() {
     let kinesis = client(services::ministack());
     let name = stream(&kinesis, "renew", 1).await;

@@ -147,3 +147,36 @@ async fn an_empty_answer_is_not_the_end() {
     let read = source.open(&split, None).await.unwrap().next().await.unwrap();
     assert!(matches!(read, Read::Behind(behind) if behind == Duration::from_secs(5)), "{read:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_that_no_shard_covers_raise_an_alarm() {
+    let kinesis = client(services::kinesis());
+    let name = stream(&kinesis, "hole", 1).await;
+    let proxy = Proxy::start(services::kinesis(), 1);
+    let half = json!({ "Shards": [{
+        "ShardId": "shardId-000000000000",
+        "HashKeyRange": { "StartingHashKey": "0", "EndingHashKey": "170141183460469231731687303715884105727" },
+        "SequenceNumberRange": { "StartingSequenceNumber": "1" },
+    }] });
+    proxy.rule(Rule::on("ListShards", Fault::Answer { forward: false, status: 200, body: half.to_string() }));
+    let source = source(proxy.url(), &name, json!({})).await;
+    source.discover(&BTreeSet::new()).await.unwrap();
+    let holes = source.counters().into_iter().find(|(name, _)| name.contains("no shard covers")).unwrap().1;
+    assert_eq!(holes, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shard_is_not_asked_more_often_than_it_allows() {
+    let kinesis = client(services::kinesis());
+    let name = stream(&kinesis, "pace", 1).await;
+    let proxy = Proxy::start(services::kinesis(), 1);
+    let source = source(proxy.url(), &name, json!({ "poll_interval": "200ms" })).await;
+    let split = source.discover(&BTreeSet::new()).await.unwrap().remove(0);
+    let mut reader = source.open(&split, None).await.unwrap();
+    let began = tokio::time::Instant::now();
+    for _ in 0..6 {
+        assert!(matches!(reader.next().await.unwrap(), Read::Idle));
+    }
+    // Five whole pauses lie between six calls, however slow the machine is.
+    assert!(began.elapsed() >= Duration::from_secs(1) && proxy.requests("GetRecords") == 6);
+}

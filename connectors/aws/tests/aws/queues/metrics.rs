@@ -56,6 +56,15 @@ fn what_was_put_is_there_to_be_read() {
     );
     let sums: Vec<f64> = elements(&sum, "Sum").iter().map(|text| text.parse().unwrap()).collect();
     assert_eq!(sums, [17.0], "{sum}");
+    let of_node = [
+        ("MetricName", "EventTimeLag"),
+        ("Statistics.member.1", "SampleCount"),
+        ("Dimensions.member.1.Name", "Node"),
+        ("Dimensions.member.1.Value", "rides"),
+    ];
+    let counted = asked("GetMetricStatistics", &[&of_day[..], &of_node].concat());
+    let counts: Vec<f64> = elements(&counted, "SampleCount").iter().map(|text| text.parse().unwrap()).collect();
+    assert_eq!(counts, [3.0], "values have counts: {counted}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

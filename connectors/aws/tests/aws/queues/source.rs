@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_core::connector::{Connector, SourceOptions};
+use millstream_core::producer::NewRecord;
 use millstream_core::schema::{ExtraFields, SourceSchema};
+use millstream_core::sink::Outcome;
 use millstream_core::source::{Applied, Position, Read, SplitReader};
 use millstream_core::{ErrorKind, EventTime};
 use millstream_services::proxy::Kind;
@@ -167,6 +169,41 @@ async fn what_an_earlier_process_has_applied_is_deleted_and_not_given_again() {
     }
     assert_eq!(left, all.keys().cloned().collect());
     assert_eq!(queue.counts().await, (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_produced_is_read_in_order_per_key() {
+    let queue = Fresh::fifo("produced").await;
+    let proxy = Proxy::start(services::sqs(), 9);
+    proxy.rule(Rule::on("SendMessageBatch", Fault::Partial { share: 0.3 }).times(4));
+    let mut producer = connector("sqs", proxy.url(), options(&queue, json!({}))).producer("run-1").await.unwrap();
+    let record = |n: u64| NewRecord { number: n, key: format!("k{}", n % 3), data: format!("{{\"n\":{n}}}").into() };
+    let mut left: Vec<NewRecord> = (0..40).map(record).collect();
+    // An answer that was lost: the same records again, of which the queue makes one.
+    producer.put(&left[..5]).await.unwrap();
+    while !left.is_empty() {
+        let outcomes = producer.put(&left).await.unwrap();
+        let again = left.into_iter().zip(outcomes).filter(|(_, outcome)| *outcome != Outcome::Done);
+        left = again.map(|(record, _)| record).collect();
+    }
+    let bodies: Vec<String> = queue.drain().await.into_iter().map(|m| m.body.unwrap()).collect();
+    assert_eq!(bodies.len(), 40, "each once");
+    for key in 0..3 {
+        let n = |body: &String| serde_json::from_str::<Value>(body).unwrap()["n"].as_u64().unwrap();
+        let of_key: Vec<u64> = bodies.iter().map(n).filter(|n| n % 3 == key).collect();
+        assert!(of_key.is_sorted(), "{of_key:?}");
+    }
+    let standard = Fresh::standard("produced").await;
+    let mut producer =
+        connector("sqs", services::sqs(), options(&standard, json!({}))).producer("run-2").await.unwrap();
+    let odd = NewRecord { number: 0, key: "k".into(), data: vec![0xff, 0].into() };
+    let large = NewRecord { number: 1, key: "k".into(), data: vec![b'x'; 2 << 20].into() };
+    let outcomes = producer.put(&[odd, large]).await.unwrap();
+    assert_eq!(outcomes[0], Outcome::Done);
+    assert!(matches!(&outcomes[1], Outcome::Refused(why) if why.contains("oversize")), "{outcomes:?}");
+    let mut reader = reader(&connector("sqs", services::sqs(), options(&standard, json!({})))).await;
+    let Read::Records { records, .. } = reader.next().await.unwrap() else { panic!("a record is there") };
+    assert_eq!(records.bytes(0), [0xff, 0], "bytes that are no text, too");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -181,3 +181,19 @@ async fn what_is_not_what_its_name_says_is_told() {
     let mut reader = source.open(&split, None).await.unwrap();
     assert!(reader.next().await.unwrap_err().to_string().contains("does not exist any more"));
 }
+
+#[tokio::test]
+async fn an_object_that_is_replaced_between_its_parts_ends_the_run() {
+    let bucket = Bucket::new("replaced").await;
+    bucket.put("in/a.jsonl", lines(2_000).join("\n")).await;
+    let connector = bucket.connector(json!({ "path": "in/*.jsonl", "split_size": "8KiB" }));
+    let source = open(&connector).await;
+    let parts = splits(source.as_ref()).await;
+    assert!(parts.len() > 2);
+    let first = source.open(&parts[0], None).await.unwrap().next().await.unwrap();
+    assert!(matches!(first, Read::Records { .. }));
+    bucket.put("in/a.jsonl", lines(2_001).join("\n")).await;
+    let error = source.open(&parts[1], None).await.unwrap().next().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Environment, "{error}");
+    assert!(error.message().contains("in/a.jsonl") && error.message().contains("has changed"), "{error}");
+}
