@@ -182,6 +182,28 @@ mod tests {
     }
 
     #[test]
+    fn registries_that_cannot_be_reached_fail_and_are_named() {
+        let nowhere = "http://127.0.0.1:1";
+        for (name, variables) in [
+            ("npm", vec![("npm_config_registry", nowhere), ("npm_config_fetch_retries", "0")]),
+            ("pip", vec![("PIP_INDEX_URL", nowhere), ("PIP_RETRIES", "0"), ("PIP_NO_CACHE_DIR", "1")]),
+        ] {
+            let folder = std::env::temp_dir().join(crate::name("unreachable"));
+            let mut command = Command::new(script());
+            command.arg("install").arg(&folder).envs(variables);
+            if name == "npm" {
+                command.env("npm_config_cache", folder.join("cache"));
+            }
+            let output = command.output().unwrap();
+            let told = String::from_utf8_lossy(&output.stderr);
+            assert!(!output.status.success(), "{name}: {told}");
+            assert!(told.contains(&format!("error: {name} cannot install")), "{told}");
+            assert!(!folder.join("installed").exists(), "{name}");
+            fs::remove_dir_all(folder).unwrap();
+        }
+    }
+
+    #[test]
     fn a_server_dies_with_its_keeper() {
         let (folder, place) = place();
         let users = open(&place.join("users"));

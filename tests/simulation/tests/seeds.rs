@@ -64,9 +64,10 @@ fn bugs_around_services_are_found() {
         ("position_too_far", 1),
         ("ack_before_write", 1),
         ("refused_is_written", 1),
-        ("new_ids", 60),
-        ("theirs_is_ours", 17),
+        ("new_ids", 50),
+        ("theirs_is_ours", 10),
         ("forget_files", 5),
+        ("children_early", 1),
     ];
     for bug in bugs() {
         if let Some((name, from)) = near.iter().find(|(name, _)| *name == bug.name) {

@@ -20,24 +20,13 @@ use millstream_core::table::{PutOutcome, StoredRow, TableRows, TableSchema, Tabl
 use millstream_services as services;
 use serde_json::{Value, json};
 
-pub(crate) type Item = std::collections::HashMap<String, AttributeValue>;
+use crate::credentials;
 
-/// Credentials that local servers take, once for the process.
-fn credentials() {
-    static SET: std::sync::Once = std::sync::Once::new();
-    SET.call_once(|| {
-        #[expect(unsafe_code, reason = "set once, before any client reads them")]
-        // SAFETY: tests that read the environment do so through clients, which are made after this.
-        unsafe {
-            std::env::set_var("AWS_ACCESS_KEY_ID", "test");
-            std::env::set_var("AWS_SECRET_ACCESS_KEY", "test");
-        }
-    });
-}
+pub(crate) type Item = std::collections::HashMap<String, AttributeValue>;
 
 /// The connector over `table` at `endpoint`, with more options.
 pub(crate) fn connector(endpoint: &str, table: &str, more: Value) -> Arc<dyn Connector> {
-    credentials();
+    credentials::set();
     let mut options = json!({ "table": table, "endpoint": endpoint, "region": services::REGION });
     options.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let kind = millstream_aws::kinds().into_iter().find(|k| k.name == "dynamodb").unwrap();

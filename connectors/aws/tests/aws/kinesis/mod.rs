@@ -19,22 +19,11 @@ use millstream_core::source::{Read, SplitReader, SplitSource};
 use millstream_services as services;
 use serde_json::{Value, json};
 
-/// Credentials that local servers take, once for the process.
-fn credentials() {
-    static SET: std::sync::Once = std::sync::Once::new();
-    SET.call_once(|| {
-        #[expect(unsafe_code, reason = "set once, before any client reads them")]
-        // SAFETY: tests that read the environment do so through clients, which are made after this.
-        unsafe {
-            std::env::set_var("AWS_ACCESS_KEY_ID", "test");
-            std::env::set_var("AWS_SECRET_ACCESS_KEY", "test");
-        }
-    });
-}
+use crate::credentials;
 
 /// The connector over `stream` at `endpoint`, with more options.
 fn connector(endpoint: &str, stream: &str, more: Value) -> Arc<dyn Connector> {
-    credentials();
+    credentials::set();
     let mut options = json!({ "stream": stream, "endpoint": endpoint, "region": services::REGION });
     options.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let kind = millstream_aws::kinds().into_iter().find(|k| k.name == "kinesis").unwrap();
