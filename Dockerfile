@@ -6,7 +6,8 @@ FROM rust:1.95-slim-trixie AS build
 RUN apt-get update && apt-get install --yes --no-install-recommends g++ cmake make perl && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
-RUN cargo build --release --locked --package millstream
+# Panics name their place without debug information, too.
+RUN cargo build --release --locked --package millstream && strip --strip-debug target/release/millstream
 
 FROM debian:trixie-slim
 # Roots of trust, for HTTPS.
