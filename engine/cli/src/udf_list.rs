@@ -20,7 +20,7 @@ pub(crate) fn print(file: &Loaded, json: bool) -> Result<(), Failure> {
         terminal::line(&format!("{:#}", json!({ "udfs": udfs.iter().map(|u| entry(u)).collect::<Vec<_>>() })));
     } else if pipeline.udfs.is_empty() {
         terminal::line(&format!("{} has no functions of its own: `udfs:` names them", file.name));
-    } else {
+    } else if !udfs.is_empty() {
         let mut grid = Grid::new([("function", false), ("kind", false), ("nulls", false), ("calls", false)]);
         for udf in &udfs {
             let name = format!("{}{}", udf.name(), udf.signature());
