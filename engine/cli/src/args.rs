@@ -22,7 +22,7 @@ pub(crate) struct Args {
     /// What to log to stderr: `warn`, `info`, `debug`, or filters such as `millstream_runtime=debug`.
     #[arg(long, global = true, value_name = "FILTER", env = "RUST_LOG", hide_env = true)]
     pub(crate) log: Option<String>,
-    /// How logs are written: lines for people to stderr, or one JSON object per line to stdout.
+    /// How logs are written: lines for people to stderr, or one JSON object per line to stdout, the result of `run` among them.
     #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
     /// What to do.

@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::io;
+use std::sync::OnceLock;
 
 use chrono::{DateTime, SecondsFormat};
 use console::truncate_str;
 use millstream_runtime::clock::{Clock as _, SystemClock};
+use serde_json::Value;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
@@ -99,11 +101,25 @@ impl<'a> MakeWriter<'a> for JsonLines {
     }
 }
 
+/// Whether logs are lines of JSON on stdout: then nothing else is there.
+static JSON_LINES: OnceLock<bool> = OnceLock::new();
+
+/// Whether stdout has lines of JSON only, for collectors of logs.
+pub(crate) fn are_json_lines() -> bool {
+    JSON_LINES.get().is_some_and(|json| *json)
+}
+
+/// Prints the result of a run for programs: among lines of logs as one of them.
+pub(crate) fn document(document: &Value) {
+    terminal::line(&if are_json_lines() { document.to_string() } else { format!("{document:#}") });
+}
+
 /// What AWS's SDK logs of credentials stands in the connectors' own errors, for people; whoever names it gets both.
 const TWICE: &str = "aws_config";
 
 /// Logs what `filter` says.
 pub(crate) fn install(filter: &str, format: LogFormat) {
+    let _ = JSON_LINES.set(format == LogFormat::Json);
     let named = filter.contains(TWICE);
     let filter = EnvFilter::try_new(if named { filter.to_owned() } else { format!("{filter},{TWICE}=off") })
         .unwrap_or_else(|e| {

@@ -19,7 +19,7 @@ use crate::load::Loaded;
 use crate::metrics::Reports;
 use crate::progress::Progress;
 use crate::summary::{self, Ended};
-use crate::{crash, load, metrics, number, registry, state, terminal};
+use crate::{crash, load, logging, metrics, number, registry, state, terminal};
 
 /// Time between two looks at the counters.
 const LOOK: Duration = Duration::from_millis(250);
@@ -80,10 +80,9 @@ fn unread(source: &str, done: &Recovered) -> Failure {
 /// A run whose inputs were read to their end has nothing left to do.
 fn complete(args: &RunArgs, loaded: &Loaded, done: &Recovered, location: &str) {
     let name = loaded.parsed.pipeline.as_ref().map_or("", |p| p.name.value.as_str());
-    if args.json {
-        let document =
-            json!({ "pipeline": name, "complete": true, "checkpoint": done.checkpoint, "at": done.at.to_string() });
-        terminal::line(&format!("{document:#}"));
+    if args.json || logging::are_json_lines() {
+        let at = done.at.to_string();
+        logging::document(&json!({ "pipeline": name, "complete": true, "checkpoint": done.checkpoint, "at": at }));
         return;
     }
     terminal::line(&format!(

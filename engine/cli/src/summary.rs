@@ -14,7 +14,7 @@ use crate::args::{RowFormat, RunArgs};
 use crate::exit::Failure;
 use crate::grid::Grid;
 use crate::load::Loaded;
-use crate::{ledger, number, refused, rows, terminal, written};
+use crate::{ledger, logging, number, refused, rows, terminal, written};
 
 /// Rows of results that are shown.
 const SHOWN: usize = 8;
@@ -78,8 +78,8 @@ impl Ended {
 pub(crate) async fn print(args: &RunArgs, loaded: &Loaded, ended: &Ended, location: &str) -> Result<(), Failure> {
     let verdict = ledger::verdict(&ended.snapshot);
     let keyed = written::keyed(ended.handle.graph()).await;
-    if args.json {
-        terminal::line(&format!("{:#}", document(loaded, ended, &keyed)?));
+    if args.json || logging::are_json_lines() {
+        logging::document(&document(loaded, ended, &keyed)?);
     } else {
         head(loaded, ended);
         read(ended);

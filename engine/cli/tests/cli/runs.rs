@@ -41,6 +41,27 @@ fn a_run_as_json_accounts_for_every_row() {
 }
 
 #[test]
+fn logs_as_json_are_all_that_stdout_has() {
+    let shell = shell();
+    // Refused rows go to the log.
+    let results = "results: { directory: { path: out/orders } }";
+    let with_log = format!("{results}\n    refusals: {{ log: {{ level: warn }} }}");
+    let to_log = "from: [\"*.rejected\"], write: refusals }";
+    let to_files = "from: [\"*.rejected\"], write: results, path: \"refused/{batch_id}.jsonl\" }";
+    shell.starter("orders", &[("trips: 10000", "trips: 500"), (results, &with_log), (to_files, to_log)]);
+    let ran = shell.run(&["run", "orders.yaml", "--log-format", "json"]).ends(0);
+    let lines: Vec<Value> = ran.out.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let (result, logs) = lines.split_last().unwrap();
+    assert_eq!(result["pipeline"], "orders");
+    assert!(
+        !logs.is_empty() && logs.iter().all(|log| log["level"] == "WARN" && log["timestamp"].is_string()),
+        "{logs:?}"
+    );
+    let again = shell.run(&["run", "orders.yaml", "--log-format", "json"]).ends(0);
+    assert_eq!(serde_json::from_str::<Value>(again.out.trim_end()).unwrap()["complete"], true, "{}", again.out);
+}
+
+#[test]
 fn any_number_of_workers_writes_the_same_bytes() {
     let mut files = Vec::new();
     for workers in ["1", "3"] {
