@@ -3,6 +3,7 @@
 mod client;
 mod config;
 mod known;
+mod large;
 mod letters;
 mod needs;
 mod online;
@@ -113,13 +114,16 @@ impl Connector for Sqs {
         Ok(Box::new(SqsProducer::new(queue, payloads, self.config.is_fifo(), run)))
     }
     async fn online(&self, of: &Use<'_>) -> Vec<Obstacle> {
-        online::obstacles(&self.queue, &self.config, of).await
+        let mut obstacles = online::obstacles(&self.queue, &self.config, of).await;
+        obstacles.extend(large::obstacles(&self.config).await);
+        obstacles
     }
     fn resource(&self, of: &Use<'_>) -> Option<Resource> {
         needs::resource(&self.config, of)
     }
     async fn create(&self, _of: &Use<'_>) -> Result<Presence> {
-        needs::create(&self.queue, &self.config).await
+        let made = [needs::create(&self.queue, &self.config).await?, large::create(&self.config).await?];
+        Ok(if made.contains(&Presence::Created) { Presence::Created } else { Presence::Exists })
     }
 }
 

@@ -6,6 +6,7 @@ use millstream_core::{Error, Result};
 
 use super::client::Queue;
 use super::config::SqsConfig;
+use super::large;
 use crate::message::is_refused;
 
 /// The actions of who takes messages out.
@@ -45,15 +46,15 @@ pub(super) fn resource(config: &SqsConfig, of: &Use<'_>) -> Option<Resource> {
     let mut grants = vec![Grant::on(arn(config), &actions)];
     if let Some(oversize) = &config.oversize {
         let objects = format!("arn:aws:s3:::{}/{}*", oversize.bucket, oversize.prefix());
-        let actions: &[&str] = match of {
-            Use::Source(_) => &["s3:GetObject"],
-            _ => &["s3:PutObject", "s3:GetObject"],
-        };
+        let actions: &[&str] = if matches!(of, Use::Source(_)) { &["s3:GetObject"] } else { &large::ACTIONS };
         grants.push(Grant::on(objects, actions));
     }
     let mut properties = Vec::new();
     if config.is_fifo() {
         properties.push("FIFO".to_owned());
+    }
+    if let Some(oversize) = &config.oversize {
+        properties.push(format!("large bodies in the S3 bucket {}", oversize.bucket));
     }
     Some(Resource { kind: "SQS queue", name: config.name().to_owned(), properties, grants })
 }

@@ -163,6 +163,27 @@ async fn each_action_on_a_queue_that_is_denied_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_bucket_of_large_bodies_is_asked_for_and_made_too() {
+    let (mut needed, letters) = (queue(), letters());
+    let bucket = name("large");
+    needed.options["oversize"] = json!({ "bucket": bucket, "endpoint": services::s3() });
+    let of = Use::Sink(&letters);
+    let missing = needed.here().online(&of).await;
+    assert!(fatal(&missing).iter().any(|m| m.contains(&bucket) && m.contains("does not exist")), "{missing:?}");
+    assert_eq!(needed.here().create(&of).await.unwrap(), Presence::Created);
+    assert_eq!(needed.here().create(&of).await.unwrap(), Presence::Exists);
+    assert_eq!(needed.here().online(&of).await, []);
+    let proxy = Proxy::start(services::s3(), 7);
+    needed.options["oversize"]["endpoint"] = json!(proxy.url());
+    for (operation, told) in [("PutObject", 1), ("ListObjectsV2", 0)] {
+        proxy.rule(Rule::on(operation, Fault::refuse(403, "AccessDenied")));
+        let found = needed.here().online(&of).await;
+        assert_eq!(found.len(), told, "{operation}: {found:?}");
+        proxy.heal();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn publishing_and_metrics_that_are_denied_are_named() {
     let (needed, sink) = (topic(), sink(WriteMode::Append));
     let of = Use::Sink(&sink);
@@ -214,7 +235,7 @@ fn what_is_needed_is_known_without_a_service() {
     let url = "https://sqs.eu-west-1.amazonaws.com/123456789012/letters.fifo";
     let queue = json!({ "queue_url": url, "region": null, "oversize": { "bucket": "large" } });
     let queue = needs("sqs", queue, &Use::Sink(&letters));
-    assert_eq!(queue.properties, ["FIFO"]);
+    assert_eq!(queue.properties, ["FIFO", "large bodies in the S3 bucket large"]);
     let taking = "sqs:SendMessage sqs:ReceiveMessage sqs:DeleteMessage sqs:ChangeMessageVisibility";
     let large = grant("arn:aws:s3:::large/millstream/*", "s3:PutObject s3:GetObject");
     assert_eq!(grants(&queue), [grant("arn:aws:sqs:eu-west-1:123456789012:letters.fifo", taking), large]);
