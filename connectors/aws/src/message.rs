@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 
 use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::{DataType, Int64Type, SchemaRef};
+use arrow::datatypes::{DataType, Int64Type};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use millstream_core::{Batch, refusal};
+use millstream_core::Batch;
 use xxhash_rust::xxh3::xxh3_128;
 
 /// The attribute by which a receiver tells a message that was sent twice.
@@ -69,12 +69,6 @@ impl Attributes {
         };
         self.iter().map(bytes).sum()
     }
-}
-
-/// Whether rows of this schema are refused ones.
-pub(crate) fn is_refused(schema: &SchemaRef) -> bool {
-    let refused = refusal::schema();
-    refused.fields().iter().all(|field| schema.index_of(field.name()).is_ok())
 }
 
 /// A text of a row.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use futures::TryStreamExt as _;
-use millstream_core::batch::is_hidden;
+use millstream_core::batch::user_schema;
 use millstream_core::connector::Connector;
 use millstream_core::sink::WriteMode;
 use millstream_runtime::graph::{Graph, Node, NodeKind, SinkNode, UpsertNode};
@@ -78,23 +78,17 @@ async fn tables(
                 let rows = if wanted { table(loaded, pipeline, upsert, keys).await? } else { Vec::new() };
                 all.push((upsert.table_id.clone(), upsert.table.columns.clone(), rows));
             }
-            NodeKind::Sink(sink) if is_kept(sink) => {
+            NodeKind::Sink(sink) if sink.connector.keeps(&sink.options) => {
                 let names = names(graph, node, sink);
                 let wanted = names.iter().any(|n| named.contains(n));
                 let rows = if wanted { files(loaded, pipeline, sink).await? } else { Vec::new() };
-                let schema = visible(&sink.options.schema);
+                let schema = user_schema(&sink.options.schema);
                 all.extend(names.into_iter().map(|n| (n, schema.clone(), rows.clone())));
             }
             _ => {}
         }
     }
     Ok(all)
-}
-
-/// Whether a sink's rows can be told from what it has written: those of keys, and those in tables.
-fn is_kept(sink: &SinkNode) -> bool {
-    let refused = sink.options.schema == millstream_core::refusal::schema();
-    sink.options.mode == WriteMode::Overwrite || (sink.connector.kind() == "embedded" && !refused)
 }
 
 /// What the rows of a sink are called in SQL: after the sink, and where it has all current rows of a stream, after that.
@@ -110,7 +104,7 @@ fn known(args: &QueryArgs, loaded: &Loaded, graph: &Graph, named: &[String]) -> 
     for node in &graph.nodes {
         match &node.kind {
             NodeKind::Upsert(upsert) => can.push(upsert.table_id.clone()),
-            NodeKind::Sink(sink) if is_kept(sink) => can.extend(names(graph, node, sink)),
+            NodeKind::Sink(sink) if sink.connector.keeps(&sink.options) => can.extend(names(graph, node, sink)),
             _ => {}
         }
     }
@@ -137,10 +131,6 @@ fn known(args: &QueryArgs, loaded: &Loaded, graph: &Graph, named: &[String]) -> 
         return Err(Failure::new(Failure::FILE, format!("`{name}` cannot be queried: it {why}")).help(help));
     }
     Ok(())
-}
-
-fn visible(schema: &SchemaRef) -> SchemaRef {
-    Arc::new(Schema::new(schema.fields().iter().filter(|f| !is_hidden(f.name())).cloned().collect::<Vec<_>>()))
 }
 
 /// The rows of a table, or those with these keys. Opening a store may make it, so what is not there yet is not opened.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{
     Array as _, ArrayRef, AsArray as _, BooleanArray, RecordBatch, TimestampMicrosecondArray, UInt32Array,
 };
-use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit, UInt64Type};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, UInt64Type};
 
 use crate::error::{Error, Result};
 
@@ -95,7 +95,7 @@ impl Batch {
     }
     /// Where a row's record stood in its split, as text; of rows that are made of several records nothing.
     pub fn position(&self, row: usize) -> Option<String> {
-        let column = self.column(hidden::POSITION).filter(|c| c.is_valid(row))?;
+        let column = self.column(hidden::POSITION).filter(|c| row < c.len() && c.is_valid(row))?;
         match column.data_type() {
             DataType::Utf8 => Some(column.as_string::<i32>().value(row).to_owned()),
             DataType::UInt64 => Some(column.as_primitive::<UInt64Type>().value(row).to_string()),
@@ -126,6 +126,11 @@ impl Batch {
 /// Whether a column is hidden, by its name.
 pub fn is_hidden(name: &str) -> bool {
     name.starts_with(hidden::PREFIX)
+}
+
+/// The user's columns of a schema.
+pub fn user_schema(schema: &SchemaRef) -> SchemaRef {
+    Arc::new(Schema::new(schema.fields().iter().filter(|f| !is_hidden(f.name())).cloned().collect::<Vec<_>>()))
 }
 
 /// How many leading columns of `schema` are the user's.

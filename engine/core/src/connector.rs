@@ -14,7 +14,7 @@ use crate::metrics::MetricStore;
 use crate::producer::Producer;
 use crate::resource::{Obstacle, Presence, Resource, Use};
 use crate::schema::SourceSchema;
-use crate::sink::{Commitment, Sink, SinkOptions};
+use crate::sink::{Commitment, Sink, SinkOptions, WriteMode};
 use crate::source::SplitSource;
 use crate::table::{TableSchema, TableStore};
 
@@ -96,6 +96,11 @@ pub trait Connector: fmt::Debug + Send + Sync {
     async fn sink(&self, options: &SinkOptions) -> Result<Box<dyn Sink>> {
         let _ = options;
         Err(self.cannot("written to", "sink"))
+    }
+    /// Whether [`Connector::written`] can tell the rows that the sink `options` has written: those of keys can be told from
+    /// what is there.
+    fn keeps(&self, options: &SinkOptions) -> bool {
+        options.mode == WriteMode::Overwrite
     }
     /// The rows that the sink `options` has written over it and made visible, for queries: the user's columns of
     /// `options.schema`.

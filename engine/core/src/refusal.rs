@@ -7,7 +7,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
-use crate::batch::{Batch, TIMESTAMP, hidden};
+use crate::batch::{Batch, TIMESTAMP, hidden, is_hidden};
 use crate::error::Result;
 use crate::format::Reason;
 use crate::schema::JSON_METADATA;
@@ -42,6 +42,32 @@ pub struct Refusal {
     pub arrived_at: EventTime,
     /// The greatest event time that went into the row.
     pub event_time: Option<EventTime>,
+}
+
+impl Refusal {
+    /// One of which nothing else is known.
+    pub fn new(component: impl Into<String>, port: &'static str, reasons: Vec<Reason>, arrived_at: EventTime) -> Self {
+        Self {
+            component: component.into(),
+            port,
+            reasons,
+            row: None,
+            raw: None,
+            version: None,
+            stamps: None,
+            attempts: None,
+            source: None,
+            split: None,
+            position: None,
+            arrived_at,
+            event_time: None,
+        }
+    }
+}
+
+/// Whether rows of this schema are refused ones.
+pub fn is_of(rows: &Schema) -> bool {
+    schema().fields().iter().filter(|f| !is_hidden(f.name())).all(|f| rows.index_of(f.name()).is_ok())
 }
 
 /// The columns of every refused port: `component, port, rules, reasons, row, raw, version, stamps, attempts, source,

@@ -25,6 +25,7 @@ mod json;
 pub mod number;
 mod problem;
 mod raw;
+pub mod refused;
 mod rows;
 pub mod split;
 pub mod template;

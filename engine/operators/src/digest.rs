@@ -251,20 +251,9 @@ mod tests {
 
     #[test]
     fn every_rule_of_a_refused_row_is_counted() {
-        let refused = |rules: &[&str]| Refusal {
-            component: "v".into(),
-            port: "rejected",
-            reasons: rules.iter().map(|r| Reason { rule: (*r).into(), text: "because".into() }).collect(),
-            row: Some("{}".into()),
-            raw: None,
-            version: None,
-            stamps: None,
-            attempts: None,
-            source: None,
-            split: None,
-            position: None,
-            arrived_at: EventTime(3),
-            event_time: None,
+        let refused = |rules: &[&str]| {
+            let reasons = rules.iter().map(|r| Reason { rule: (*r).into(), text: "because".into() }).collect();
+            Refusal { row: Some("{}".into()), ..Refusal::new("v", "rejected", reasons, EventTime(3)) }
         };
         let mut d = Digest::new(vec!["component".into(), "rule".into()], Duration::from_secs(60), 1, 10);
         run(&mut d, refusal::batch(&[refused(&["x", "y"]), refused(&["y"])]).unwrap());

@@ -6,7 +6,6 @@
 pub mod dedup;
 pub mod digest;
 mod isolate;
-mod refuse;
 pub mod route;
 #[cfg(test)]
 mod testing;

@@ -9,7 +9,7 @@ use millstream_core::operator::{InPort, Operator, OutPort, Output};
 use millstream_core::schema::type_name;
 use millstream_core::{Batch, Error, Result, refusal};
 
-use crate::refuse::refusal;
+use millstream_formats::refused::refusal;
 
 /// What happens to rows of no case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use millstream_core::{Batch, Result, refusal};
 use millstream_formats::template::BoundTemplate;
 
 use crate::isolate::evaluate;
-use crate::refuse::refusal;
+use millstream_formats::refused::refusal;
 
 /// The text of a failed rule.
 pub enum RuleReason {

@@ -83,21 +83,7 @@ mod tests {
 
     fn refusal(reasons: &[(&str, &str)]) -> Refusal {
         let reason = |(rule, text): &(&str, &str)| format::Reason { rule: (*rule).into(), text: (*text).into() };
-        Refusal {
-            component: "rides".into(),
-            port: "rejected",
-            reasons: reasons.iter().map(reason).collect(),
-            row: None,
-            raw: None,
-            version: None,
-            stamps: None,
-            attempts: None,
-            source: None,
-            split: None,
-            position: None,
-            arrived_at: EventTime(0),
-            event_time: None,
-        }
+        Refusal::new("rides", "rejected", reasons.iter().map(reason).collect(), EventTime(0))
     }
 
     #[test]

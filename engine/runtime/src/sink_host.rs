@@ -9,14 +9,13 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use millstream_core::batch::{Batch, hidden};
+use millstream_core::batch::Batch;
 use millstream_core::error::{Error, Result};
 use millstream_core::ledger::Counts;
 use millstream_core::refusal::{self, Refusal};
 use millstream_core::sink::{Commitment, Prepared};
 use millstream_core::snapshot::StateLayout;
-use millstream_core::time::EventTime;
-use millstream_formats::value::row_json;
+use millstream_formats::refused::refusal;
 use timely::dataflow::Scope;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
@@ -279,7 +278,7 @@ impl SinkHost {
         }
         let component = self.ctx.node_id(self.node);
         let refusals = delivered.failed.into_iter().map(|failed| refuse(&component, batch, failed));
-        let refusals: Vec<Refusal> = refusals.collect();
+        let refusals = refusals.collect::<Result<Vec<Refusal>>>()?;
         if !self.has_failed_port {
             let why = refusals.first().and_then(|r| r.reasons.first()).map(|r| r.text.clone()).unwrap_or_default();
             return Err(Error::unavailable(format!("refused rows have nowhere else to go: {why}")));
@@ -350,26 +349,6 @@ impl SinkHost {
 }
 
 /// A row that a sink could not take, as a refusal.
-fn refuse(component: &str, batch: &Batch, FailedRow { row, reason, attempts }: FailedRow) -> Refusal {
-    let time = |name: &str| {
-        batch.column(name).and_then(|c| {
-            let c = c.as_any().downcast_ref::<arrow::array::TimestampMicrosecondArray>()?;
-            (!arrow::array::Array::is_null(c, row)).then(|| EventTime(c.value(row)))
-        })
-    };
-    Refusal {
-        component: component.to_owned(),
-        port: "failed",
-        reasons: vec![reason],
-        row: Some(row_json(&batch.rows, row)),
-        raw: None,
-        version: None,
-        stamps: None,
-        attempts: Some(attempts),
-        source: batch.origin.as_ref().map(|o| o.source.clone()),
-        split: batch.origin.as_ref().map(|o| o.split.clone()),
-        position: batch.position(row),
-        arrived_at: time(hidden::ARRIVED_AT).unwrap_or(EventTime(0)),
-        event_time: time(hidden::EVENT_TIME),
-    }
+fn refuse(component: &str, batch: &Batch, FailedRow { row, reason, attempts }: FailedRow) -> Result<Refusal> {
+    Ok(Refusal { attempts: Some(attempts), ..refusal(component, "failed", batch, row, vec![reason])? })
 }

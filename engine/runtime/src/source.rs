@@ -276,20 +276,12 @@ impl SourceWorker {
         origin: &Arc<Origin>,
     ) -> Refusal {
         let found = raw.records.get(record as usize);
+        let arrived_at = found.map_or(EventTime(0), |r| r.arrived_at);
         Refusal {
-            component: self.component.clone(),
-            port,
-            reasons,
-            row: None,
-            raw: None,
-            version: None,
-            stamps: None,
-            attempts: None,
             source: Some(origin.source.clone()),
             split: Some(origin.split.clone()),
             position: found.map(|r| r.position.to_string()),
-            arrived_at: found.map_or(EventTime(0), |r| r.arrived_at),
-            event_time: None,
+            ..Refusal::new(&self.component, port, reasons, arrived_at)
         }
     }
 

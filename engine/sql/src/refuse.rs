@@ -1,13 +1,9 @@
 //! Rows that leave by `.late` and `.failed`, in the one schema of refused rows.
 
-use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::TimestampMicrosecondType;
-use arrow::util::display::{ArrayFormatter, FormatOptions};
-use millstream_core::batch::hidden;
 use millstream_core::format::Reason;
 use millstream_core::refusal::{self, Refusal};
-use millstream_core::{Batch, EventTime, Result};
-use millstream_formats::value::row_json;
+use millstream_core::{Batch, Result};
+use millstream_formats::refused;
 
 /// Why one row of a batch is refused.
 #[derive(Debug, Clone)]
@@ -25,8 +21,6 @@ pub(crate) fn refuse(component: &str, port: &'static str, batch: &Batch, mut why
     why.sort_by_key(|w| w.row);
     let mut refusals: Vec<Refusal> = Vec::with_capacity(why.len());
     let mut last = None;
-    let arrived = batch.arrived_at()?;
-    let event_times = batch.column(hidden::EVENT_TIME).and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>());
     for w in why {
         let reason = Reason { rule: w.rule.to_owned(), text: w.text };
         match refusals.last_mut() {
@@ -38,34 +32,11 @@ pub(crate) fn refuse(component: &str, port: &'static str, batch: &Batch, mut why
             }
             _ => last = Some(w.row),
         }
-        let row = w.row as usize;
-        refusals.push(Refusal {
-            component: component.to_owned(),
-            port,
-            reasons: vec![reason],
-            row: (row < batch.num_rows()).then(|| row_json(&batch.rows, row)),
-            raw: None,
-            version: None,
-            stamps: None,
-            attempts: None,
-            source: batch.origin.as_ref().map(|o| o.source.clone()),
-            split: batch.origin.as_ref().map(|o| o.split.clone()),
-            position: batch.column(hidden::POSITION).and_then(|c| display(c, row)),
-            arrived_at: EventTime(if row < arrived.len() { arrived.value(row) } else { 0 }),
-            event_time: event_times.filter(|t| row < t.len() && t.is_valid(row)).map(|t| EventTime(t.value(row))),
-        });
+        refusals.push(refused::refusal(component, port, batch, w.row as usize, vec![reason])?);
     }
     let mut refused = refusal::batch(&refusals)?;
     refused.origin.clone_from(&batch.origin);
     Ok(refused)
-}
-
-fn display(column: &ArrayRef, row: usize) -> Option<String> {
-    if row >= column.len() || column.is_null(row) {
-        return None;
-    }
-    let formatter = ArrayFormatter::try_new(column.as_ref(), &FormatOptions::new()).ok()?;
-    formatter.value(row).try_to_string().ok()
 }
 
 #[cfg(test)]
@@ -73,7 +44,7 @@ mod tests {
     use super::*;
     use std::sync::Arc;
 
-    use arrow::array::{Decimal128Array, RecordBatch, TimestampMicrosecondArray};
+    use arrow::array::{ArrayRef, AsArray, Decimal128Array, RecordBatch, TimestampMicrosecondArray};
     use arrow::datatypes::{DataType, Field, Schema};
     use millstream_core::batch::{TIMESTAMP, hidden_fields};
 

@@ -21,6 +21,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use millstream_core::batch::user_schema;
 use millstream_core::clock::{self, Clock};
 use millstream_core::connector::{Connector, ConnectorKind, Role, SourceOptions};
 use millstream_core::resource::{Obstacle, Presence, Resource, Use};
@@ -85,7 +86,7 @@ impl Connector for DynamoDb {
             let message = "`dynamodb` keeps one item per key: say `mode: overwrite`, of rows that have a key";
             return Some(("mode", message.to_owned()));
         }
-        let columns = sink::user_columns(&options.schema);
+        let columns = user_schema(&options.schema);
         keys::of_columns(&columns, &options.key)
             .err()
             .map(|e| ("mode", format!("`dynamodb` cannot take its rows: {e}")))

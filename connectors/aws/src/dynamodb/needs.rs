@@ -11,7 +11,7 @@ use millstream_core::{Error, Result};
 use super::client::Remote;
 use super::config::DynamoDbConfig;
 use super::keys::{self, KeyPart};
-use super::sink::user_columns;
+use millstream_core::batch::user_schema;
 
 /// How long a table may take to be made.
 const MAKING: Duration = Duration::from_secs(120);
@@ -20,7 +20,7 @@ const MAKING: Duration = Duration::from_secs(120);
 fn key(of: &Use<'_>) -> Option<Result<Vec<KeyPart>>> {
     match of {
         Use::Table(schema) => Some(keys::of_columns(&schema.columns, &schema.key)),
-        Use::Sink(options) => Some(keys::of_columns(&user_columns(&options.schema), &options.key)),
+        Use::Sink(options) => Some(keys::of_columns(&user_schema(&options.schema), &options.key)),
         Use::Source(_) | Use::Checkpoints(_) | Use::Metrics(_) => None,
     }
 }

@@ -16,8 +16,8 @@ use super::client::{Item, Remote};
 use super::config::DynamoDbConfig;
 use super::keys::{self, KeyPart};
 use super::needs;
-use super::sink::user_columns;
 use crate::probe::{Probe, missing};
+use millstream_core::batch::user_schema;
 
 /// A key that no item is meant to have.
 const PROBE: &str = "millstream-check-probe-9f2c";
@@ -31,7 +31,7 @@ pub(super) async fn obstacles(remote: &Remote, config: &DynamoDbConfig, of: &Use
     let mut obstacles = Vec::new();
     let declared = match of {
         Use::Table(schema) => keys::of_columns(&schema.columns, &schema.key).ok(),
-        Use::Sink(options) => keys::of_columns(&user_columns(&options.schema), &options.key).ok(),
+        Use::Sink(options) => keys::of_columns(&user_schema(&options.schema), &options.key).ok(),
         Use::Source(_) | Use::Checkpoints(_) | Use::Metrics(_) => None,
     };
     if let Some(difference) = declared.and_then(|declared| keys::difference(remote.shown(), &declared, &found)) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::{AsArray, Int8Array};
-use arrow::datatypes::{Int8Type, Schema, SchemaRef};
+use arrow::datatypes::{Int8Type, SchemaRef};
 use async_trait::async_trait;
 use aws_sdk_dynamodb::error::ProvideErrorMetadata as _;
 use aws_sdk_dynamodb::operation::batch_write_item::BatchWriteItemError;
@@ -16,7 +16,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, PutRequest, WriteRe
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt as _};
-use millstream_core::batch::{hidden, is_hidden};
+use millstream_core::batch::{hidden, user_schema};
 use millstream_core::item::LIMIT;
 use millstream_core::sink::{Outcome, Sink, SinkOptions};
 use millstream_core::{Batch, Error, ErrorKind, Result};
@@ -62,7 +62,7 @@ impl DynamoDbSink {
         options: &SinkOptions,
         written: Arc<AtomicU64>,
     ) -> Result<Self> {
-        let columns = user_columns(&options.schema);
+        let columns = user_schema(&options.schema);
         let found = keys::of_table(&remote.describe().await?);
         // The rows' key has no order of its own: that of the table decides.
         let key = ordered(&options.key, &found);
@@ -79,10 +79,6 @@ impl DynamoDbSink {
         };
         Ok(Self { shared: Arc::new(shared), first: options.instance == 0, written })
     }
-}
-
-pub(crate) fn user_columns(schema: &SchemaRef) -> SchemaRef {
-    Arc::new(Schema::new(schema.fields().iter().filter(|f| !is_hidden(f.name())).cloned().collect::<Vec<_>>()))
 }
 
 /// Columns in the order of the table's key, where they are the same.

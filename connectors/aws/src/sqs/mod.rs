@@ -32,9 +32,9 @@ use millstream_files::refused_options::{self, Problem};
 pub use config::{Oversize, SqsConfig};
 
 use crate::access::Access;
-use crate::message::is_refused;
 use client::Queue;
 use letters::Letters;
+use millstream_core::refusal;
 use payload::Payloads;
 use producer::SqsProducer;
 use sink::SqsSink;
@@ -101,7 +101,7 @@ impl Connector for Sqs {
         Ok(Box::new(SqsSink::new(self.queue.clone(), self.payloads.clone(), &self.config, options, sent)?))
     }
     async fn dead_letters(&self, options: &SinkOptions) -> Result<Box<dyn DeadLetters>> {
-        if !is_refused(&options.schema) {
+        if !refusal::is_of(&options.schema) {
             let message = "gets no refused rows: name one that reads `*.failed`";
             return Err(Error::config(format!("the sink `{}` {message}", options.id)));
         }

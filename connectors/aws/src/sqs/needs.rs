@@ -7,7 +7,7 @@ use millstream_core::{Error, Result};
 use super::client::Queue;
 use super::config::SqsConfig;
 use super::large;
-use crate::message::is_refused;
+use millstream_core::refusal;
 
 /// The actions of who takes messages out.
 const TAKING: [&str; 3] = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"];
@@ -17,7 +17,7 @@ pub(super) fn actions(config: &SqsConfig, of: &Use<'_>) -> Vec<&'static str> {
     let mut actions = match of {
         Use::Source(_) => TAKING.to_vec(),
         // `replay` takes dead letters out again.
-        Use::Sink(options) if is_refused(&options.schema) => [&["sqs:SendMessage"], TAKING.as_slice()].concat(),
+        Use::Sink(options) if refusal::is_of(&options.schema) => [&["sqs:SendMessage"], TAKING.as_slice()].concat(),
         Use::Sink(_) => vec!["sqs:SendMessage"],
         _ => return Vec::new(),
     };

@@ -10,8 +10,9 @@ use millstream_formats::value::{JsonOptions, JsonRows};
 
 use super::config::SqsConfig;
 use super::payload::SIZE;
-use crate::message::{self, Attributes, ID, is_refused};
+use crate::message::{self, Attributes, ID};
 use crate::post::Outgoing;
+use millstream_core::refusal;
 
 /// Bytes of a message, and of all messages of a call.
 pub(crate) const LIMIT: usize = 1 << 20;
@@ -70,7 +71,7 @@ impl Shape {
         Ok(Self {
             pipeline: options.pipeline.clone(),
             sink: options.id.clone(),
-            refused: is_refused(&options.schema),
+            refused: refusal::is_of(&options.schema),
             raw: options.format == RecordFormat::Raw,
             json: JsonOptions { decimals_as_strings: options.decimals_as_strings },
             group: group(config, options)?,

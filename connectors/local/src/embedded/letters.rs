@@ -7,11 +7,6 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use millstream_core::batch::TIMESTAMP;
 use millstream_core::{Batch, Result};
 
-/// Whether a schema is that of refused rows.
-pub(crate) fn is_refused(schema: &SchemaRef) -> bool {
-    ["component", "port", "rules", "reasons", "row"].iter().all(|name| schema.index_of(name).is_ok())
-}
-
 /// The columns of a queue of dead letters, behind its `id`.
 pub(crate) fn queue_schema() -> SchemaRef {
     let text = |name| Field::new(name, DataType::Utf8, true);

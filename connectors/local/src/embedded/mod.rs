@@ -18,8 +18,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
+use millstream_core::batch::user_schema;
 use millstream_core::connector::{Connector, ConnectorKind, Role};
 use millstream_core::dead_letter::DeadLetters;
+use millstream_core::refusal;
 use millstream_core::sink::{Commitment, Sink, SinkOptions, WriteMode};
 use millstream_core::table::{TECHNICAL, TableSchema, TableStore};
 use millstream_core::{Error, Result};
@@ -102,9 +104,13 @@ impl Connector for Embedded {
         };
         Ok(Box::new(EmbeddedSink::open(database, options, self.clock.clone(), rows).await?))
     }
+    /// Tables can be read; dead letters are a queue.
+    fn keeps(&self, options: &SinkOptions) -> bool {
+        !refusal::is_of(&options.schema)
+    }
     async fn written(&self, options: &SinkOptions) -> Result<Vec<RecordBatch>> {
         let path = &self.config.path;
-        if letters::is_refused(&options.schema) {
+        if refusal::is_of(&options.schema) {
             let (table, help) = (&options.id, "`sqlite3` reads it, and `millstream replay` puts its rows back");
             return Err(Error::config(format!("`{table}` is a queue of refused rows in `{path}`: {help}")));
         }
@@ -112,7 +118,7 @@ impl Connector for Embedded {
             return Ok(Vec::new());
         }
         let database = self.database().await?;
-        let (table, columns) = (options.id.clone(), sink::user_schema(&options.schema));
+        let (table, columns) = (options.id.clone(), user_schema(&options.schema));
         tokio::task::spawn_blocking(move || read_back::rows(&database, &table, &columns))
             .await
             .map_err(|e| Error::bug("reading a table back panicked").caused_by(e))?

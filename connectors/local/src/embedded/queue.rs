@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::columns::quoted;
 use super::database::{Database, sqlite_error};
-use super::letters::is_refused;
+use millstream_core::refusal;
 
 /// Letters of one look.
 const LOOK: i64 = 500;
@@ -35,7 +35,7 @@ struct Stored {
 
 impl Queue {
     pub(crate) fn open(database: Arc<Database>, options: &SinkOptions) -> Result<Self> {
-        if !is_refused(&options.schema) {
+        if !refusal::is_of(&options.schema) {
             return Err(Error::config(format!(
                 "the sink `{}` gets no refused rows: name one that reads `*.failed`",
                 options.id

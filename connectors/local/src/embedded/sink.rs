@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::{AsArray, BooleanArray, Int8Array, RecordBatch};
 use arrow::compute::{filter, filter_record_batch};
-use arrow::datatypes::{Int8Type, Schema, SchemaRef};
+use arrow::datatypes::{Int8Type, SchemaRef};
 use async_trait::async_trait;
-use millstream_core::batch::{hidden, is_hidden};
+use millstream_core::batch::{hidden, user_schema};
+use millstream_core::refusal;
 use millstream_core::sink::{BatchId, Outcome, Sink, SinkOptions, WriteMode};
 use millstream_core::{Batch, Error, Result};
 use rusqlite::{Connection, ErrorCode};
@@ -15,7 +16,7 @@ use rusqlite::{Connection, ErrorCode};
 use super::columns::{SqlColumn, quoted};
 use super::database::{Database, sqlite_error};
 use super::layout;
-use super::letters::{is_refused, letters, queue_schema};
+use super::letters::{letters, queue_schema};
 use super::sent::Sent;
 use crate::clock::Clock;
 
@@ -37,10 +38,6 @@ pub(crate) struct EmbeddedSink {
     rows: Arc<AtomicU64>,
 }
 
-pub(crate) fn user_schema(schema: &SchemaRef) -> SchemaRef {
-    Arc::new(Schema::new(schema.fields().iter().filter(|f| !is_hidden(f.name())).cloned().collect::<Vec<_>>()))
-}
-
 impl EmbeddedSink {
     pub(crate) async fn open(
         database: Arc<Database>,
@@ -48,7 +45,7 @@ impl EmbeddedSink {
         clock: Arc<dyn Clock>,
         rows: Arc<AtomicU64>,
     ) -> Result<Self> {
-        let dead_letters = is_refused(&options.schema);
+        let dead_letters = refusal::is_of(&options.schema);
         let columns = if dead_letters { queue_schema() } else { user_schema(&options.schema) };
         let key = if options.mode == WriteMode::Overwrite { options.key.clone() } else { Vec::new() };
         let (table, schema, keys) = (options.id.clone(), columns.clone(), key.clone());

@@ -65,10 +65,10 @@ use millstream_state::{Meta, Slot};
 pub use spec::{InputSpec, STATUS, StatusSpec, UpsertSpec};
 pub use write::DirtyRows;
 
-use crate::refuse::refusal;
 use events::Fate;
 use layout::Layout;
 use merge::Merged;
+use millstream_formats::refused::refusal;
 use transitions::Blanks;
 
 /// See the [module](self).

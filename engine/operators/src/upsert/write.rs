@@ -137,20 +137,15 @@ impl Upsert {
         let slot = rows.slots.get(row).copied().unwrap_or_default();
         let arrived = self.greatest(&[slot], self.layout.inputs.iter().map(|i| i.arrived_at))?;
         let event_time = self.own.table.meta(slot).event_time;
+        let reasons = vec![Reason { rule: rule.to_owned(), text: reason.to_owned() }];
+        let arrived_at = EventTime(if arrived.is_valid(0) { arrived.value(0) } else { 0 });
         Ok(Refusal {
-            component: self.spec.id.clone(),
-            port: "failed",
-            reasons: vec![Reason { rule: rule.to_owned(), text: reason.to_owned() }],
             row: Some(row_json(&rows.rows.rows, row)),
-            raw: None,
             version: rows.rows.versions.get(row).copied(),
             stamps: rows.rows.stamps.get(row).cloned().flatten(),
             attempts: rows.attempts.get(row).copied(),
-            source: None,
-            split: None,
-            position: None,
-            arrived_at: EventTime(if arrived.is_valid(0) { arrived.value(0) } else { 0 }),
             event_time: (event_time != i64::MIN).then_some(EventTime(event_time)),
+            ..Refusal::new(&self.spec.id, "failed", reasons, arrived_at)
         })
     }
     /// Merged rows as the store is to have them.

@@ -59,20 +59,10 @@ impl Topic {
 }
 
 fn refused(rules: &[&[&str]]) -> (SinkOptions, Batch) {
-    let refusal = |rules: &&[&str]| Refusal {
-        component: "valid".into(),
-        port: "rejected",
-        reasons: rules.iter().map(|r| Reason { rule: (*r).into(), text: format!("because of {r}") }).collect(),
-        row: Some("{}".into()),
-        raw: None,
-        version: None,
-        stamps: None,
-        attempts: None,
-        source: Some("orders".into()),
-        split: None,
-        position: None,
-        arrived_at: EventTime(0),
-        event_time: None,
+    let refusal = |rules: &&[&str]| {
+        let reasons = rules.iter().map(|r| Reason { rule: (*r).into(), text: format!("because of {r}") }).collect();
+        let refusal = Refusal::new("valid", "rejected", reasons, EventTime(0));
+        Refusal { row: Some("{}".into()), source: Some("orders".into()), ..refusal }
     };
     let schema = refusal::schema();
     let options = SinkOptions { schema: schema.clone(), ..conformance::sink_options("alerts", &schema) };
@@ -135,21 +125,8 @@ async fn a_flood_of_text_is_cut_to_what_a_message_holds() {
     let topic = Topic::new(false).await;
     let queue = topic.queue(false, None).await;
     let (options, mut batch) = refused(&[&["a"]]);
-    let long = Refusal {
-        component: "valid".into(),
-        port: "rejected",
-        reasons: vec![],
-        row: Some(json!({ "text": "é".repeat(300_000) }).to_string()),
-        raw: None,
-        version: None,
-        stamps: None,
-        attempts: None,
-        source: None,
-        split: None,
-        position: None,
-        arrived_at: EventTime(0),
-        event_time: None,
-    };
+    let row = Some(json!({ "text": "é".repeat(300_000) }).to_string());
+    let long = Refusal { row, ..Refusal::new("valid", "rejected", vec![], EventTime(0)) };
     batch = Batch::new(
         arrow::compute::concat_batches(&batch.rows.schema(), [&batch.rows, &refusal::batch(&[long]).unwrap().rows])
             .unwrap(),
